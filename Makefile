@@ -1,0 +1,48 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each installs what it needs, once.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit lint bench images lock clean
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Make the virtual environment with the locked dependencies
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "shadowstream needs Python 3.11 or newer; say PYTHON=/path/to/python3")'
+	@echo "==> virtual environment in $(VENV), locked dependencies"
+	@$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## Run the voucher chain in both lanes on an embedded broker (no Docker, under two minutes)
+	@$(BIN)/shadowstream demo $(ARGS)
+
+images: $(STAMP) ## Get a container daemon and the Kafka and Redis images ready
+	@$(BIN)/python -m containers
+
+test: images ## Run every test: house, unit, and on real Kafka and Redis in containers
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit: $(STAMP) ## Run the tests that need no container
+	@$(BIN)/python -m pytest tests/house tests/unit $(ARGS)
+
+lint: $(STAMP) ## Check style, types and the house rules
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench: images ## Measure against the raw client on a real broker; writes benchmarks/results/
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## Remove the virtual environment
+	rm -rf $(VENV)

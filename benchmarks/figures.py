@@ -1,0 +1,123 @@
+"""The arithmetic of the benchmarks: quantiles, paired ratios, drift, and the rows of the table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Paired", "Phase", "Row", "Spread", "flood_ratio", "paired", "phase", "quantile", "spread"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    value: float
+    unit: str
+    wanted: float | None = None
+    """None: recorded, with no target."""
+    sense: Literal["at least", "at most"] = "at least"
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Tell whether the wanted value was reached; None when there is none."""
+        if self.wanted is None:
+            return None
+        return self.value >= self.wanted if self.sense == "at least" else self.value <= self.wanted
+
+    def as_json(self) -> dict[str, object]:
+        """Return the row for a JSON file."""
+        return {**asdict(self), "reached": self.reached}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The middle of some rounds, and how far they lie apart."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.low:.3g}..{self.high:.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """One side against the one measured before and after it."""
+
+    ratio: Spread
+    control: Spread
+    """Each measurement of the first side against the one before it: what ratio noise alone makes."""
+    base: Spread
+    other: Spread
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The latencies of one phase of a run."""
+
+    count: int
+    missing: int
+    """Sent and never handled; they count with the time they had waited when the run ended."""
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the smallest value that at least this share of the values does not exceed.
+
+    Raises:
+        ValueError: there are no values, or the share is not within 0 and 1.
+    """
+    if not values or not 0 <= share <= 1:
+        raise ValueError(f"quantile {share} of {len(values)} values: it needs a value and a share from 0 to 1")
+    ordered = sorted(values)
+    # Nearest rank: a latency that really occurred. Rounded first, as 0.99 * 100 is a hair above 99.
+    rank = -int(-round(share * len(ordered), 9) // 1)
+    return ordered[max(rank, 1) - 1]
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median, the lowest and the highest."""
+    return Spread(median(values), min(values), max(values))
+
+
+def paired(bases: Sequence[float], others: Sequence[float]) -> Paired:
+    """Compare each of ``others`` with the mean of the bases measured right before and right after it.
+
+    Raises:
+        ValueError: there is not exactly one base more than others.
+    """
+    if len(bases) != len(others) + 1 or not others:
+        raise ValueError(f"{len(others)} rounds stand between {len(others) + 1} bases, not {len(bases)}")
+    neighbours = list(zip(bases, bases[1:], strict=False))
+    return Paired(
+        ratio=spread([other / fmean(pair) for other, pair in zip(others, neighbours, strict=True)]),
+        control=spread([after / before for before, after in neighbours]),
+        base=spread(bases),
+        other=spread(others),
+    )
+
+
+def phase(samples: dict[int, int], schedule: range, ended: int) -> Phase:
+    """Return the latencies of one phase of an open-loop load.
+
+    ``samples`` maps each handled message's intended send time to the time it was handled, ``schedule`` holds the
+    intended times of the phase, ``ended`` is when the run was over; all in nanoseconds of one clock.
+    """
+    missing = sum(intended not in samples for intended in schedule)
+    waits = [(samples.get(intended, ended) - intended) / 1e6 for intended in schedule]
+    return Phase(len(waits), missing, quantile(waits, 0.5), quantile(waits, 0.99), max(waits))
+
+
+def flood_ratio(before: float, during: float, after: float) -> tuple[float, float]:
+    """Return a figure under flood against the mean of those around it, and the drift: after against before."""
+    return during / fmean((before, after)), after / before

@@ -1,0 +1,56 @@
+"""Two lanes on one Kafka log: stress test a whole production chain without hurting one real user.
+
+::
+
+    import shadowstream as ss
+
+    settings = ss.load("shadowstream.yaml")
+    worker = ss.Worker(settings)
+
+    @worker.handles("voucher.claimed", command="voucher.dispatch")
+    def dispatch(message): ...
+
+    worker.run()
+
+The map, from the roof down; imports go downwards only::
+
+    cli/          commands: parse, call one function, print
+    fcst/         the stress test: load, watch, verdict, the demo
+    kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets
+    metrics/      turns events into numbers
+    gate/         may this message go on? rate, breaker, cap, keys, chain
+    config/       frozen settings; shadow.* over normal; explain
+    headers.py    the mark on the wire
+    events.py     frozen facts the rooms announce
+    lane.py       the one signal
+    errors.py     one tree of errors
+
+The words: a **lane** is normal or shadow; a **mark** is the header that says shadow; a **run** is one stress test; a
+**cursor** is one lane's reader; a **gate** hands out a **ticket** with a **verdict** (admit, wait, park, shed); to
+**settle** is to answer for an offset; a **sink** is where data goes; what cannot be trusted goes to **quarantine**,
+what is kept for later is **parked**.
+"""
+
+from __future__ import annotations
+
+from shadowstream.config import Settings, load
+from shadowstream.errors import ConfigError, ShadowstreamError
+from shadowstream.kafka import Consumer, Message, Producer, Worker
+from shadowstream.lane import Lane, Mark, current, entered, is_shadow
+
+__all__ = [
+    "ConfigError",
+    "Consumer",
+    "Lane",
+    "Mark",
+    "Message",
+    "Producer",
+    "Settings",
+    "ShadowstreamError",
+    "Worker",
+    "current",
+    "entered",
+    "is_shadow",
+    "load",
+]
+__version__ = "0.1.0"

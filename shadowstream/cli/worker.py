@@ -1,0 +1,71 @@
+"""``shadowstream worker``: run a worker's lanes."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from typing import Any
+
+from shadowstream.errors import SetupError
+from shadowstream.kafka import Worker
+
+__all__ = ["add_parser", "run"]
+
+ABOUT = """Run a worker: both lanes under one command, a process each, the shadow one at lower CPU priority.
+
+APP names the module and the worker in it, as for uvicorn or gunicorn:
+
+    shadowstream worker app:worker
+    shadowstream worker app:worker --lane normal          # only one lane, in this process
+    shadowstream worker app:worker --metrics-port 9100    # Prometheus: normal on 9100, shadow on 9101
+
+SIGTERM or Ctrl-C drains and exits; a second one exits at once. Exit codes: 0 drained, 2 wrong set-up, 3 the brokers
+failed us, 4 a handler outlived the drain (its messages are read again)."""
+
+
+def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "worker",
+        help="run a worker's lanes",
+        description=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("app", metavar="APP", help="module:name of the shadowstream.Worker, for example app:worker")
+    parser.add_argument("--lane", choices=["both", "normal", "shadow"], help="default: what the worker was built with")
+    parser.add_argument("--config", metavar="FILE", help="read this file instead of the one that the app names")
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="serve Prometheus metrics; shadow on PORT + 1")
+    parser.add_argument("--strict", action="store_true", help="refuse to start with the shadow lane off")
+    parser.add_argument("--fail-fast", action="store_true", help="exit when the brokers or a topic cannot be reached")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load the worker and run it until a signal."""
+    if args.config:
+        os.environ["SHADOWSTREAM_CONFIG"] = args.config
+    if args.metrics_port is not None:
+        os.environ["SHADOWSTREAM__WORKER__METRICS_PORT"] = str(args.metrics_port)
+    worker = _loaded(args.app)
+    if args.strict and worker.settings.shadow is None:
+        worker.settings.of("shadow")
+    worker.run(lanes=args.lane, fail_fast=args.fail_fast)
+    return 0
+
+
+def _loaded(app: str) -> Worker:
+    """Import ``module:name`` from the working directory or the installed packages."""
+    module_name, _, name = app.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise
+        raise SetupError(f"no module named {error.name!r}; APP is module:name, looked up from here") from error
+    worker = getattr(module, name or "worker", None)
+    if not isinstance(worker, Worker):
+        raise SetupError(f"{module_name} has no shadowstream.Worker named {name or 'worker'!r}")
+    return worker

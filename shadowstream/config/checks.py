@@ -1,0 +1,228 @@
+"""What must hold between keys: nothing missing, no two lanes in one place, no sink that shadow would share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from shadowstream.config.document import Findings, Node
+from shadowstream.config.fields import VARIABLE, meant, said
+from shadowstream.config.lookup import Address, Given, Layers, reading
+from shadowstream.config.model import LaneSettings, SigningKey, Trust
+from shadowstream.config.resolve import exists, resolved
+from shadowstream.errors import Problem
+from shadowstream.lane import Lane
+
+__all__ = ["Checks", "warnings"]
+
+TOPIC = re.compile(r"[A-Za-z0-9._-]{1,235}")
+"""Kafka's own rule, less room for ``.shadow.parked`` after the name."""
+KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PLACES = frozenset({"url", "uri", "dsn", "host", "hosts", "address", "endpoint", "path"})
+"""Fields of a sink that say where it is: a shadow sink without the one that normal has leads nowhere."""
+LAST_PORT = 65535
+LANES = (Lane.NORMAL, Lane.SHADOW)
+
+
+class Checks:
+    """The checks of one configuration; each adds to the findings."""
+
+    def __init__(self, layers: Layers, root: Node, findings: Findings) -> None:
+        self._layers = layers
+        self._root = root
+        self._findings = findings
+
+    def run(self) -> None:
+        """Run them all."""
+        self._required()
+        self._kafka()
+        self._sinks()
+        self._topics()
+        self._key_rules()
+        self._ports()
+
+    def signing_keys(self, environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
+        """Return the keys of ``mark.keys`` whose secrets are there."""
+        given = self._layers.find("mark", "", "keys", (Lane.NORMAL,))
+        trust = self._layers.find("mark", "", "trust", (Lane.NORMAL,))
+        if given is None or not given.value:
+            if trust is not None and trust.value is Trust.SIGNED:
+                cure = "Add `keys: [{id: k1, secret_env: SHADOW_KEY_1}]` under `mark:`, or write `trust: open`."
+                self._wrong(Lane.NORMAL, trust, "is signed, but there are no keys to sign with", cure)
+            return ()
+        if not isinstance(given.node.content, tuple):
+            self._wrong(
+                Lane.NORMAL, given, "is not a list of keys", "Write `keys: [{id: k1, secret_env: SHADOW_KEY_1}]`."
+            )
+            return ()
+        return self._keys(given, given.node.content, environ)
+
+    def _keys(self, given: Given, items: tuple[Node, ...], environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
+        keys: dict[str, SigningKey] = {}
+        for index, item in enumerate(items):
+            where = " ".join((*given.spelled, str(index + 1)))
+            entry = item.plain()
+            key_id, variable = self._key_entry(item, where, entry if isinstance(entry, dict) else None)
+            if key_id in keys:
+                self._add(
+                    Lane.NORMAL, item.place, f"{where} id", f"{key_id!r} is used twice", "Give each key its own id."
+                )
+            elif key_id and variable:
+                keys[key_id] = SigningKey(key_id, environ.get(variable, "").encode())
+                self._secret(item.place, where, variable, keys[key_id].secret)
+        return tuple(key for key in keys.values() if key.secret)
+
+    def _key_entry(self, item: Node, where: str, entry: dict[str, object] | None) -> tuple[str, str]:
+        cure = "Write {id: k1, secret_env: SHADOW_KEY_1}, with the secret itself in that environment variable."
+        if entry is None:
+            self._add(Lane.NORMAL, item.place, where, "is not a mapping", cure)
+            return "", ""
+        for key in entry.keys() - {"id", "secret_env"}:
+            self._add(Lane.NORMAL, item.place, f"{where} {key}", "is not a field", cure)
+        key_id, variable = entry.get("id"), entry.get("secret_env")
+        if not isinstance(key_id, str) or not KEY_ID.fullmatch(key_id):
+            message = (
+                "is missing" if key_id is None else f"is {said(key_id, 'id')}, not 1 to 64 letters, digits and ._-"
+            )
+            self._add(Lane.NORMAL, item.place, f"{where} id", message, cure)
+            key_id = ""
+        if not isinstance(variable, str) or not variable:
+            self._add(Lane.NORMAL, item.place, f"{where} secret_env", "does not name an environment variable", cure)
+            variable = ""
+        return key_id, variable
+
+    def _secret(self, place: str, where: str, variable: str, secret: bytes) -> None:
+        if not secret:
+            # A name that does not look like a variable's may be the secret itself, pasted into the wrong place.
+            named = (
+                f"{variable} is not set, or is empty" if VARIABLE.fullmatch(variable) else "what it names is not set"
+            )
+            cure = "Set that environment variable to the key's secret, the same in every service."
+            self._add(Lane.SHADOW, place, f"{where} secret_env", named, cure)
+
+    def _required(self) -> None:
+        for section, field_name, example in (
+            ("service", "service", "service: uservoucher"),
+            ("kafka", "bootstrap.servers", "kafka: {bootstrap.servers: localhost:9092}"),
+            ("kafka", "group.id", "kafka: {group.id: uservoucher}"),
+        ):
+            address = Address(Lane.NORMAL, section, "", field_name)
+            if self._layers.find(section, "", field_name, (Lane.NORMAL,)) or self._layers.broken(address):
+                continue
+            near = get_close_matches(field_name, self._layers.fields(section, "", (Lane.NORMAL,)), n=1, cutoff=0.7)
+            cure = f"Did you mean it by `{near[0]}`?" if near else f"Write `{example}`."
+            key = section if section == field_name else f"{section} {field_name}"
+            self._add(Lane.NORMAL, self._place(section), key, "is missing", cure)
+
+    def _kafka(self) -> None:
+        for field_name in ("group.id", "transactional.id"):
+            normal = self._layers.find("kafka", "", field_name, (Lane.NORMAL,))
+            shadow = self._layers.find("kafka", "", field_name, (Lane.SHADOW,))
+            if normal is None or normal.value is None:
+                continue
+            if shadow is not None and shadow.value == normal.value:
+                message = f"is {said(shadow.value, field_name)}, the same as the normal lane's"
+                self._wrong(Lane.SHADOW, shadow, message, f"Write another one, such as {normal.value}.shadow.")
+            elif shadow is None and field_name == "transactional.id" and not self._broken("kafka", "", field_name):
+                cure = f"Add `shadow.kafka: {{transactional.id: {normal.value}.shadow}}`."
+                message = "has no shadow value, and a transaction's place never falls back"
+                self._wrong(Lane.SHADOW, normal, message, cure)
+
+    def _sinks(self) -> None:
+        for name in self._layers.names("data", (Lane.NORMAL,)):
+            normal = self._layers.rule("data", name, (Lane.NORMAL,))
+            if normal is None:
+                continue
+            shadow = self._layers.rule("data", name, (Lane.SHADOW,))
+            theirs = self._sink(name, Lane.SHADOW)
+            cure = f"Add a whole block `shadow.{name}: {{...}}` under `data:`."
+            if shadow is None or not theirs:
+                self._wrong(Lane.SHADOW, shadow or normal, "has no shadow sink, and sinks never fall back", cure)
+                continue
+            ours = self._sink(name, Lane.NORMAL)
+            for missing in sorted(PLACES & ours.keys() - theirs.keys()):
+                message = f"has no `{missing}`, and a sink inherits nothing"
+                self._wrong(Lane.SHADOW, shadow, message, f"Write `{missing}` in the shadow block too.")
+            if ours == theirs:
+                message = "is the same as the normal sink, so shadow data would land among real data"
+                self._wrong(Lane.SHADOW, shadow, message, "Give it another place, or a prefix of its own.")
+
+    def _sink(self, name: str, lane: Lane) -> dict[str, object]:
+        return {
+            each: resolved(self._layers, "data", name, each, lane).value
+            for each in self._layers.fields("data", name, (lane,))
+        }
+
+    def _topics(self) -> None:
+        normal = self._layers.names("topics", (Lane.NORMAL,))
+        for name in self._layers.names("topics", LANES):
+            lane = Lane.NORMAL if name in normal else Lane.SHADOW
+            given = self._layers.rule("topics", name, (lane,))
+            if given is None:
+                continue
+            if not TOPIC.fullmatch(name) or name in {".", ".."}:
+                cure = "Use 1 to 235 letters, digits and ._-, as Kafka does."
+                self._wrong(lane, given, "is not the name of a topic", cure)
+            if lane is Lane.SHADOW:
+                cure = f"{meant(name, normal) if normal else ''} Add `{name}: {{}}` under `topics:`.".strip()
+                self._wrong(lane, given, "is a topic that the normal lane does not have", cure)
+
+    def _key_rules(self) -> None:
+        section = "multi_key_rate_limit_v2"
+        for lane in LANES:
+            for name in self._layers.names(section, reading(lane)):
+                given = exists(self._layers, section, name, lane)
+                if given is None or given.empties or given.address.lane is not lane:
+                    continue
+                for field_name, example in (("keys", "keys: [user_id]"), ("hard", "hard: 5/s")):
+                    found = resolved(self._layers, section, name, field_name, lane)
+                    missing = found.given is None or found.given.whole
+                    if missing and not any(self._broken(section, name, field_name, each) for each in reading(lane)):
+                        self._wrong(lane, given, f"has no `{field_name}`", f"Write `{example}`.")
+
+    def _ports(self) -> None:
+        normal = self._layers.find("worker", "", "metrics_port", (Lane.NORMAL,))
+        shadow = self._layers.find("worker", "", "metrics_port", (Lane.SHADOW,))
+        if normal is None or normal.value is None or (shadow is not None and shadow.value is None):
+            return
+        if shadow is not None and shadow.value == normal.value:
+            message = f"is {said(shadow.value, '')}, the same as the normal lane's"
+            self._wrong(Lane.SHADOW, shadow, message, "Write another port, or leave it out for the next one.")
+        if shadow is None and normal.value == LAST_PORT and not self._broken("worker", "", "metrics_port"):
+            message = "is the last port, so the shadow lane has none after it"
+            self._wrong(Lane.SHADOW, normal, message, "Add `shadow.worker: {metrics_port: 9101}`.")
+
+    def _broken(self, section: str, name: str, field_name: str, lane: Lane = Lane.SHADOW) -> bool:
+        return self._layers.broken(Address(lane, section, name, field_name))
+
+    def _place(self, section: str) -> str:
+        sections = self._root.content
+        node = sections.get(section) if isinstance(sections, Mapping) else None
+        return node.place if node else self._root.place
+
+    def _wrong(self, blame: Lane, given: Given, message: str, cure: str) -> None:
+        self._add(blame, given.node.place, " ".join(given.spelled), message, cure)
+
+    def _add(self, blame: Lane, place: str, key: str, message: str, cure: str) -> None:
+        self._findings.add(blame, Problem(place, key, message, cure))
+
+
+def warnings(layers: Layers, lane: LaneSettings, trust: Trust) -> Iterator[str]:
+    """Say what is allowed and probably not meant, for one lane."""
+    for command, rule in (*lane.rates.items(), ("", lane.default_rate)):
+        if rule and rule.soft_per_s is not None and rule.hard_per_s is not None and rule.soft_per_s > rule.hard_per_s:
+            key = f"rate_limit {command}" if command else "default_rate_limit"
+            yield f"{key}: in the {lane.lane} lane the soft rate is above the hard one, so it is never reached"
+    for command, breaker in lane.breakers.items():
+        if breaker and breaker.min_calls > breaker.window:
+            yield f"resilience {command}: in the {lane.lane} lane min_calls is above window, so the breaker never opens"
+    if lane.lane is Lane.SHADOW:
+        return
+    if trust is Trust.OPEN and any(topic.enabled for topic in lane.topics.values()):
+        yield "mark: marks are not signed, so anyone who can produce can make a message shadow; add mark.keys"
+    for section in ("topics", "rate_limit", "multi_key_rate_limit_v2", "resilience", "tasks", "data"):
+        for name in layers.names(section, (Lane.NORMAL,)):
+            prefix, dot, _ = name.partition(".")
+            if dot and get_close_matches(prefix.lower(), ["shadow"], cutoff=0.8):
+                yield f"{section} {name}: this is a key of the normal lane; did you mean `shadow.{name.partition('.')[2]}`?"

@@ -1,0 +1,117 @@
+"""What was given, by which layer, for which address: the table that every value is looked up in.
+
+Both spellings end in the same address, so nothing behind this table knows how a key was spelled. Lookup is lane-major:
+each layer is asked for the shadow address before any layer is asked for the normal one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from shadowstream.config.document import Node
+
+__all__ = ["WHOLE", "Address", "Given", "Layer", "Layers", "reading"]
+
+WHOLE = ""
+"""The field name that stands for the rule itself: there, or null."""
+
+
+class Layer(StrEnum):
+    """Where a value comes from, lowest first."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    LIVE = "live"
+
+
+TOP_DOWN = (Layer.LIVE, Layer.ENVIRONMENT, Layer.FILE)
+
+
+class Address(NamedTuple):
+    """One place for a value, whatever its spelling; a section without named rules has the name ''."""
+
+    lane: Lane
+    section: str
+    name: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One value that one layer gives to one address."""
+
+    address: Address
+    layer: Layer
+    spelled: tuple[str, ...]
+    """The keys from the top of the document down, as the user wrote them."""
+    blame: Lane
+    """Whose part of the configuration the key stands in."""
+    node: Node = field(repr=False)
+    value: object = field(repr=False)
+    """The value as the settings hold it: parsed, in the units of the model."""
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether this speaks of the rule itself and not of one of its fields."""
+        return self.address.field == WHOLE
+
+    @property
+    def empties(self) -> bool:
+        """Tell whether this sets a whole rule to null."""
+        return self.whole and self.value is None
+
+
+def reading(lane: Lane, *, falls_back: bool = True) -> tuple[Lane, ...]:
+    """Return the lanes whose keys a lane reads, first choice first."""
+    return (Lane.SHADOW, Lane.NORMAL) if lane is Lane.SHADOW and falls_back else (lane,)
+
+
+class Layers:
+    """Everything that all layers gave."""
+
+    __slots__ = ("_broken", "_given")
+
+    def __init__(self, givens: Iterable[Given], broken: Iterable[Address] = ()) -> None:
+        self._given: Mapping[tuple[Layer, Address], Given] = {(given.layer, given.address): given for given in givens}
+        self._broken = frozenset(broken)
+
+    def find(self, section: str, name: str, field_name: str, lanes: tuple[Lane, ...]) -> Given | None:
+        """Return what decides a field: its own value, a null of the whole rule above it, or None when nobody spoke."""
+        for lane in lanes:
+            for layer in TOP_DOWN:
+                own = self._given.get((layer, Address(lane, section, name, field_name)))
+                if own is not None:
+                    return own
+                whole = self._given.get((layer, Address(lane, section, name, WHOLE)))
+                if whole is not None and whole.empties:
+                    return whole
+        return None
+
+    def rule(self, section: str, name: str, lanes: tuple[Lane, ...]) -> Given | None:
+        """Return what decides whether a rule exists: the first word on it, None when nobody spoke."""
+        for lane in lanes:
+            for layer in TOP_DOWN:
+                whole = self._given.get((layer, Address(lane, section, name, WHOLE)))
+                if whole is not None:
+                    return whole
+        return None
+
+    def names(self, section: str, lanes: tuple[Lane, ...]) -> tuple[str, ...]:
+        """Return the rules of a section that the lanes speak of, sorted."""
+        return tuple(sorted({a.name for _, a in self._given if a.section == section and a.lane in lanes}))
+
+    def fields(self, section: str, name: str, lanes: tuple[Lane, ...]) -> tuple[str, ...]:
+        """Return the fields of a rule that the lanes speak of, in the order first given."""
+        found = (a.field for _, a in self._given if a[1:3] == (section, name) and a.lane in lanes and a.field != WHOLE)
+        return tuple(dict.fromkeys(found))
+
+    def broken(self, address: Address) -> bool:
+        """Tell whether some layer gave this address a value that cannot be read."""
+        return address in self._broken

@@ -1,0 +1,233 @@
+"""The settings as the other rooms see them: frozen, and resolved for each lane once, at load.
+
+Nobody outside this room looks at YAML, layers or fallbacks. Units are in the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shadowstream.errors import ConfigError, Problem, SetupError
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from shadowstream.config.lookup import Layers
+
+__all__ = [
+    "BreakerRule",
+    "KeysRule",
+    "LaneSettings",
+    "MarkSettings",
+    "OnLimit",
+    "Order",
+    "RateRule",
+    "Route",
+    "Settings",
+    "SigningKey",
+    "TopicSettings",
+    "Trust",
+    "WorkerSettings",
+]
+
+type_scalar = str | int | float | bool
+
+
+class Route(StrEnum):
+    """Where shadow messages of a topic go."""
+
+    SAME = "same"
+    TOPIC = "topic"
+
+
+class OnLimit(StrEnum):
+    """What a refused shadow message does."""
+
+    WAIT = "wait"
+    PARK = "park"
+    SHED = "shed"
+
+
+class Order(StrEnum):
+    """Which messages of a lane keep their order among themselves."""
+
+    PARTITION = "partition"
+    KEY = "key"
+    NONE = "none"
+
+
+class Trust(StrEnum):
+    """Which marks are believed."""
+
+    OPEN = "open"
+    SIGNED = "signed"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """One HMAC key; the first in the list signs, all of them verify."""
+
+    id: str
+    secret: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkSettings:
+    """How marks are spelled and believed."""
+
+    header: str = "x-shadow"
+    trust: Trust = Trust.OPEN
+    keys: tuple[SigningKey, ...] = ()
+    max_age_s: float = 6 * 3600.0
+    """How far in the future an expiry may lie, and the expiry given to a mark without one."""
+    skew_s: float = 30.0
+    """How far the clocks of two machines may disagree."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateRule:
+    """Two rates in one decision; None means no such limit, 0 admits nothing."""
+
+    soft_per_s: float | None = None
+    hard_per_s: float | None = None
+    burst: int | None = None
+    """Messages that may pass at once; None: a tenth of a second's worth of the hard rate, at least 1."""
+    on_soft: str = "admit"
+    """``admit`` (with the ticket marked soft) or ``wait``."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRule:
+    """When a command's breaker opens, for how long, and how it closes again."""
+
+    failure_rate: float = 0.5
+    window: int = 100
+    """Calls that the rates are taken over."""
+    min_calls: int = 20
+    slow_call_s: float | None = None
+    """A call at least this long counts as slow; None: no call is slow."""
+    slow_rate: float = 0.5
+    open_for_s: float = 30.0
+    half_open: int = 3
+    """Calls admitted while half-open; all must succeed."""
+    max_concurrent: int | None = None
+    """Calls at the same time; None: no cap."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeysRule:
+    """A limit for each value of some fields of the message; all of them must admit."""
+
+    keys: tuple[str, ...]
+    hard_per_s: float
+    burst: int | None = None
+    max_keys: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSettings:
+    """One topic as one lane sees it."""
+
+    name: str
+    """The topic as configured, whichever route its shadow messages take."""
+    source: str
+    """The Kafka topic that this lane reads."""
+    route: Route = Route.SAME
+    enabled: bool = True
+    """Whether the topic takes part in shadow traffic at all."""
+    order: Order = Order.PARTITION
+    concurrency: int = 1
+    on_limit: OnLimit = OnLimit.WAIT
+    retries: int = 2
+    backoff_s: float = 0.1
+    """Before the first retry; doubled each time, at most 5 s."""
+    max_messages: int = 10_000
+    """Bound of what is read and not finished, in messages."""
+    max_bytes: int = 32 * 1024 * 1024
+    """Bound of what is read and not finished, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How a lane's process runs."""
+
+    nice: int = 0
+    drain_s: float = 30.0
+    """How long a stop waits for handlers that are running."""
+    revoke_s: float = 10.0
+    """How long a rebalance waits for handlers that are running."""
+    commit_every_s: float = 0.5
+    batch: int = 1000
+    """Messages taken from the client at once."""
+    metrics_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Everything that one lane needs, with the fallbacks already taken."""
+
+    lane: Lane
+    kafka: Mapping[str, type_scalar] = field(repr=False)
+    """librdkafka properties shared by this lane's clients; ``group.id`` and ``client.id`` are the lane's own."""
+    topics: Mapping[str, TopicSettings]
+    worker: WorkerSettings
+    default_rate: RateRule | None
+    rates: Mapping[str, RateRule | None]
+    breakers: Mapping[str, BreakerRule | None]
+    key_limits: Mapping[str, KeysRule | None]
+    tasks: Mapping[str, Mapping[str, object]] = field(repr=False)
+    data: Mapping[str, Mapping[str, object]] = field(repr=False)
+    """Sinks by name: where this lane's data goes."""
+
+    def rate(self, command: str) -> RateRule | None:
+        """Return the command's own limit, else the default one, else None."""
+        return self.rates[command] if command in self.rates else self.default_rate
+
+    def breaker(self, command: str) -> BreakerRule | None:
+        """Return the command's breaker rule, None when it has none."""
+        return self.breakers.get(command)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One service's configuration.
+
+    ``shadow`` is None when only shadow's part is wrong: normal runs, shadow does not, and ``shadow_problems`` says why.
+    """
+
+    service: str
+    mark: MarkSettings
+    normal: LaneSettings
+    shadow: LaneSettings | None
+    shadow_problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+    layers: Layers | None = field(default=None, repr=False, compare=False)
+    """What the values were resolved from, for ``config explain``."""
+
+    def of(self, lane: Lane) -> LaneSettings:
+        """Return one lane's settings.
+
+        Raises:
+            ConfigError: the shadow lane is off; its problems say why.
+        """
+        if lane is Lane.NORMAL:
+            return self.normal
+        if self.shadow is None:
+            raise ConfigError(self.shadow_problems)
+        return self.shadow
+
+    def topic(self, name: str, lane: Lane) -> TopicSettings:
+        """Return one topic's settings in one lane.
+
+        Raises:
+            SetupError: the configuration has no such topic.
+        """
+        try:
+            return self.of(lane).topics[name]
+        except KeyError:
+            known = ", ".join(sorted(self.normal.topics)) or "none"
+            raise SetupError(
+                f"topic {name!r} is not configured (configured: {known}); add `{name}: {{}}` under `topics:`"
+            ) from None

@@ -1,0 +1,172 @@
+"""Frozen facts that the rooms announce, and the protocol of those who listen.
+
+Nothing here is made per message: the engine announces one `Carried` for many messages, the rest are rare. With no
+listener none is built at all. A listener that raises is logged and stops nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from shadowstream.lane import Lane
+
+__all__ = [
+    "Carried",
+    "CommitFailed",
+    "CopyFailed",
+    "Event",
+    "GateLevel",
+    "Hook",
+    "Lagging",
+    "Listeners",
+    "Outcome",
+    "Rebalanced",
+    "ShadowOff",
+    "Transition",
+    "Troubled",
+]
+
+log = logging.getLogger("shadowstream.events")
+
+
+class Outcome(StrEnum):
+    """How one message of one lane ended; each ends in exactly one."""
+
+    HANDLED = "handled"
+    FAILED = "failed"
+    PARKED = "parked"
+    SHED = "shed"
+    EXPIRED = "expired"
+    QUARANTINED = "quarantined"
+    CANCELLED = "cancelled"
+    """Interrupted by a stop or a rebalance: not settled, not counted, read again later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in one lane."""
+
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Carried(Event):
+    """Some messages of one partition went through the engine."""
+
+    topic: str
+    partition: int
+    command: str
+    outcomes: Mapping[Outcome, int]
+    """Messages by outcome."""
+    stepped_over: int
+    """Messages of the other lane, read and left alone."""
+    verdicts: Mapping[str, int]
+    """Gate decisions by name: ``admit``, ``admit_soft``, ``wait``, ``park``, ``shed``."""
+    reasons: Mapping[str, int] = field(default_factory=dict)
+    """Quarantined messages and near misses by reason."""
+    seconds: tuple[float, ...] = ()
+    """How long each handler call took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition(Event):
+    """A breaker changed its state."""
+
+    command: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateLevel(Event):
+    """What a gate looks like now, announced about once a second."""
+
+    command: str
+    breaker: str
+    """``closed``, ``open``, ``half-open``, or ``none`` when the command has no breaker."""
+    tokens: float | None
+    """Messages the hard limit would admit at once; None when there is no limit."""
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lagging(Event):
+    """How far a cursor is behind the end of its partition, announced about once a second."""
+
+    topic: str
+    partition: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed(Event):
+    """A commit was refused; it is tried again on the next tick while the partition is ours."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFailed(Event):
+    """A parked, quarantined or dead-lettered copy was not delivered; its offset stays unsettled and it is tried again."""
+
+    topic: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalanced(Event):
+    """Partitions came or went."""
+
+    change: str
+    """``assigned``, ``revoked`` or ``lost``."""
+    partitions: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Troubled(Event):
+    """The client reported an error that it survives by itself."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowOff(Event):
+    """The shadow lane does not run."""
+
+    reasons: tuple[str, ...]
+
+
+class Hook(Protocol):
+    """Something that listens."""
+
+    def on(self, event: Event) -> None:
+        """Take note of one fact; called from any thread, and must not block."""
+        ...
+
+
+class Listeners:
+    """Passes each fact on to every hook."""
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, hooks: Iterable[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+
+    def __bool__(self) -> bool:
+        """Tell whether anybody listens, so that nobody builds facts for no one."""
+        return bool(self._hooks)
+
+    def on(self, event: Event) -> None:
+        """Pass one fact on; a hook that raises is logged and the others still hear."""
+        for hook in self._hooks:
+            try:
+                hook.on(event)
+            except Exception:
+                log.exception("listener_failed event=%s", type(event).__name__)

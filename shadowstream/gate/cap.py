@@ -1,0 +1,31 @@
+"""How many calls at the same time?"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from shadowstream.gate.rate import RE_ASK_S
+
+__all__ = ["Cap"]
+
+# A call may end at any moment, and no clock says when. Whoever sees it end should ask at once instead of waiting.
+FULL_RETRY_S: Final = 0.005
+
+
+class Cap:
+    """The cap stage: at most ``limit`` calls in flight (0: none at all, None: any number, but counted)."""
+
+    __slots__ = ("in_flight", "limit")
+
+    name: ClassVar[str] = "cap"
+
+    def __init__(self, limit: int | None) -> None:
+        self.limit = limit
+        self.in_flight = 0
+        """Calls admitted and not yet given back; the chain counts, whether there is a cap or not."""
+
+    def check(self, now: float) -> float:  # noqa: ARG002 - the stages' signature
+        """Return the seconds until asking again is worthwhile (0.0: admitted); takes nothing."""
+        if self.limit is None or self.in_flight < self.limit:
+            return 0.0
+        return FULL_RETRY_S if self.limit else RE_ASK_S

@@ -1,0 +1,79 @@
+"""All gates of one lane, each built when it is first asked for."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from shadowstream.errors import SetupError
+from shadowstream.gate.chain import Stages, folded
+from shadowstream.gate.keys import KeyedLimit
+from shadowstream.gate.verdict import Gate, Verdict
+
+if TYPE_CHECKING:
+    from pybreaker import CircuitBreaker
+
+    from shadowstream.config.model import LaneSettings
+    from shadowstream.events import GateLevel, Listeners
+
+__all__ = ["Gates"]
+
+
+class Gates:
+    """One lane's gates: one state for each command, however many topics ask for it.
+
+    A lane's settings hold values that may have fallen back to normal's; the state never does, because each lane has its
+    own Gates.
+    """
+
+    __slots__ = ("_hooks", "_keyed", "_lock", "_made", "_settings", "_stages")
+
+    def __init__(self, settings: LaneSettings, hooks: Listeners) -> None:
+        self._settings, self._hooks = settings, hooks
+        self._lock = Lock()
+        self._stages: dict[str, Stages] = {}
+        self._made: dict[tuple[str, Verdict], Gate] = {}
+        self._keyed: dict[str, KeyedLimit] = {}
+
+    def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT) -> Gate:
+        """Return the command's gate, whose refusals carry ``on_refusal``.
+
+        Raises:
+            SetupError: the refusal would admit.
+        """
+        if on_refusal is Verdict.ADMIT:
+            raise SetupError(f"gate of {command!r}: a refusal cannot admit; use wait, park or shed as on_refusal")
+        with self._lock:
+            gate = self._made.get((command, on_refusal))
+            if gate is None:
+                gate = self._made[command, on_refusal] = folded(self._of(command), on_refusal)
+            return gate
+
+    def keyed(self, command: str) -> KeyedLimit | None:
+        """Return the command's limit for each value of some fields, None when it has none."""
+        rule = self._settings.key_limits.get(command)
+        if rule is None:
+            return None
+        with self._lock:
+            return self._keyed.setdefault(command, KeyedLimit(rule))
+
+    def circuit(self, command: str) -> CircuitBreaker | None:
+        """Return the command's pybreaker object, to force or watch its state; None when it has no breaker."""
+        with self._lock:
+            breaker = self._of(command).breaker
+        return None if breaker is None else breaker.circuit
+
+    def levels(self, now: float) -> list[GateLevel]:
+        """Return what each command with rules looks like at monotonic second ``now``."""
+        with self._lock:
+            known = [stages for stages in self._stages.values() if not stages.empty]
+        return [stages.level(now) for stages in known]
+
+    def _of(self, command: str) -> Stages:
+        """Return the command's stages; called with the lock held."""
+        stages = self._stages.get(command)
+        if stages is None:
+            settings = self._settings
+            stages = Stages(settings.lane, command, settings.rate(command), settings.breaker(command), self._hooks)
+            self._stages[command] = stages
+        return stages

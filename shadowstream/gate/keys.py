@@ -1,0 +1,121 @@
+"""How fast may each user, each promotion, each of anything go? One bucket for each value of some fields.
+
+A message is admitted when the buckets of all its fields admit it, and a refusal takes from none. A field that is absent
+or null has one bucket of its own, shared by every message without it, so leaving the field out evades no limit. Values
+are told apart by their text: 7 and "7" are one user.
+
+The table is bounded, and forgetting a bucket is only free while it is full again. So idle keys go, limited ones never:
+when every key is live a new one is refused and counted in ``overflows``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from hashlib import blake2b
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from shadowstream.gate.rate import RE_ASK_S, Bucket
+from shadowstream.gate.verdict import ADMITTED, Ticket, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shadowstream.config.model import KeysRule
+
+__all__ = ["KeyedLimit"]
+
+Key = tuple[str, ...]
+
+# A longer value is kept as its digest, so that max_keys bounds bytes as well as keys.
+LONGEST_VALUE: Final = 64
+# How many keys one decision looks at to find idle ones: bounds the time under the lock (well under 1 us each).
+LOOKS: Final = 32
+
+
+def key_of(field: str, value: object) -> Key:
+    """Return what a field's value is counted under; the lengths keep absent, short and digested values apart."""
+    if value is None:
+        return (field,)
+    text = value if isinstance(value, str) else str(value)
+    if len(text) <= LONGEST_VALUE:
+        return (field, text)
+    return (field, blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest(), "digest")
+
+
+class KeyedLimit:
+    """A rate for each (field, value), all or nothing over the fields of one decision."""
+
+    __slots__ = (
+        "_burst",
+        "_fields",
+        "_hand",
+        "_lock",
+        "_max_keys",
+        "_on_refusal",
+        "_rate_per_s",
+        "_table",
+        "overflows",
+    )
+
+    def __init__(self, rule: KeysRule, on_refusal: Verdict = Verdict.WAIT) -> None:
+        self._fields = tuple(dict.fromkeys(rule.keys))
+        self._rate_per_s, self._burst, self._on_refusal = rule.hard_per_s, rule.burst, on_refusal
+        self._max_keys = max(rule.max_keys, len(self._fields))
+        self._lock = Lock()
+        self._table: dict[Key, Bucket] = {}
+        self._hand: deque[Key] = deque()
+        """Every key of the table once, in the order in which they are looked at when room is needed."""
+        self.overflows = 0
+        """Decisions refused because the table was full of live keys."""
+
+    def __len__(self) -> int:
+        """Return how many keys are remembered."""
+        return len(self._table)
+
+    def enter(self, values: Mapping[str, object], now: float) -> Ticket:
+        """Decide on a message with these field values at monotonic second ``now``; there is nothing to leave."""
+        keys = [key_of(field, values.get(field)) for field in self._fields]
+        with self._lock:
+            wait_s, new = self._checked(keys, now)
+            if wait_s:
+                return Ticket(self._on_refusal, wait_s, by="keys", entered_at=now)
+            table = self._table
+            for key in new:
+                table[key] = bucket = Bucket(self._rate_per_s, self._burst)
+                bucket.check(now)
+                self._hand.append(key)
+            for key in keys:
+                table[key].content += 1.0
+        return ADMITTED
+
+    def _checked(self, keys: list[Key], now: float) -> tuple[float, list[Key]]:
+        """Return the seconds until every key admits (0.0: now), and the keys that are not in the table yet."""
+        if self._rate_per_s <= 0.0:
+            return RE_ASK_S, []
+        wait_s, new = 0.0, []
+        for key in keys:
+            bucket = self._table.get(key)
+            if bucket is None:
+                new.append(key)
+            else:
+                wait_s = max(wait_s, bucket.check(now))
+        if new and not wait_s and not self._room_for(keys, len(new), now):
+            self.overflows += 1
+            wait_s = RE_ASK_S
+        return wait_s, new
+
+    def _room_for(self, keys: list[Key], wanted: int, now: float) -> bool:
+        """Tell whether as many as wanted fit, forgetting idle keys other than these where they do not."""
+        table, hand, allowed = self._table, self._hand, self._max_keys - wanted
+        for _ in range(LOOKS):
+            if len(table) <= allowed:
+                return True
+            if not hand:
+                break
+            key = hand.popleft()
+            if key in keys or table[key].full_at() > now:
+                hand.append(key)
+            else:
+                del table[key]
+        return len(table) <= allowed

@@ -1,0 +1,81 @@
+"""What a gate hands out and what it is told back: a ticket in, an outcome out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from shadowstream.events import GateLevel, Outcome
+
+__all__ = ["ADMITTED", "Gate", "OpenGate", "Ticket", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """What may happen to the message at the gate."""
+
+    ADMIT = "admit"
+    WAIT = "wait"
+    PARK = "park"
+    SHED = "shed"
+
+
+@dataclass(slots=True)
+class Ticket:
+    """One decision of a gate; given back to it with the outcome."""
+
+    verdict: Verdict = Verdict.ADMIT
+    wait_s: float = 0.0
+    """Seconds until asking again can make a difference; 0 when admitted."""
+    soft: bool = False
+    """Admitted above the soft limit."""
+    by: str = ""
+    """The stage that refused: ``rate``, ``breaker`` or ``cap`` (a keyed limit: ``keys``); empty when admitted."""
+    entered_at: float = 0.0
+    """Monotonic seconds of the decision."""
+    generation: int = 0
+    """The breaker's generation at the decision; an outcome from an older one is dropped."""
+    left: bool = False
+    """Given back already; giving it back again changes nothing."""
+
+    @property
+    def admitted(self) -> bool:
+        """Tell whether the message may go on."""
+        return self.verdict is Verdict.ADMIT
+
+
+ADMITTED = Ticket()
+
+
+class Gate(Protocol):
+    """May this message go on?"""
+
+    def enter(self, now: float) -> Ticket:
+        """Decide at monotonic time ``now`` (seconds); a refusal has consumed nothing."""
+        ...
+
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Say how an admitted message ended at monotonic time ``now``."""
+        ...
+
+    def level(self, now: float) -> GateLevel | None:
+        """Return what the gate looks like now, None when there is nothing to tell."""
+        ...
+
+
+class OpenGate:
+    """The gate of a command without rules: always open, no lock, no memory."""
+
+    __slots__ = ()
+
+    def enter(self, now: float) -> Ticket:  # noqa: ARG002 - the protocol's signature
+        """Admit."""
+        return ADMITTED
+
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Forget."""
+
+    def level(self, now: float) -> GateLevel | None:  # noqa: ARG002 - the protocol's signature
+        """Tell nothing."""
+        return None

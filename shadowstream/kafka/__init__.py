@@ -1,0 +1,23 @@
+"""Everything that talks to Kafka.
+
+==============  =====================================================================
+``producer``    `Producer`: confluent-kafka's produce(), plus the mark
+``consumer``    `Consumer`: the thin wrapper for a poll loop of one's own
+``worker/``     `Worker`: handlers in two lanes, a process each
+``engine``      one message, one straight line; the only place that knows the order
+``cursor``      one lane's reader: poll, hand over, commit, rebalance
+``offsets``     the books: what may be committed
+``outlets``     durable copies: parked, quarantined, dead-lettered
+``message``     a message as handlers see it
+``clients``     properties of the clients underneath, and what their errors mean
+==============  =====================================================================
+"""
+
+from __future__ import annotations
+
+from shadowstream.kafka.consumer import Consumer
+from shadowstream.kafka.message import Message
+from shadowstream.kafka.producer import Producer
+from shadowstream.kafka.worker import Worker
+
+__all__ = ["Consumer", "Message", "Producer", "Worker"]

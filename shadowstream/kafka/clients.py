@@ -1,0 +1,133 @@
+"""What each client of a lane is configured with, beside what the user says.
+
+Trap: librdkafka warns about every property that belongs to the other kind of client, so each kind gets its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer as RawConsumer
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as RawProducer
+
+from shadowstream.errors import BrokerError
+from shadowstream.headers import MarkReader, MarkWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from shadowstream.config import LaneSettings, MarkSettings
+
+__all__ = [
+    "Throttle",
+    "consumer_properties",
+    "explained",
+    "mark_reader",
+    "mark_writer",
+    "missing_topics",
+    "producer_properties",
+]
+
+CONSUMER_ONLY = frozenset({
+    "group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "partition.assignment.strategy",
+    "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms", "auto.offset.reset", "isolation.level",
+    "fetch.wait.max.ms", "fetch.min.bytes", "fetch.max.bytes", "fetch.message.max.bytes", "max.partition.fetch.bytes",
+    "fetch.error.backoff.ms", "fetch.queue.backoff.ms", "queued.min.messages", "queued.max.messages.kbytes",
+    "enable.partition.eof", "check.crcs", "client.rack", "enable.auto.commit", "enable.auto.offset.store",
+    "auto.commit.interval.ms", "allow.auto.create.topics",
+})  # fmt: skip
+PRODUCER_ONLY = frozenset({
+    "acks", "request.required.acks", "enable.idempotence", "linger.ms", "queue.buffering.max.ms", "batch.size",
+    "batch.num.messages", "queue.buffering.max.messages", "queue.buffering.max.kbytes", "compression.type",
+    "compression.codec", "compression.level", "message.timeout.ms", "delivery.timeout.ms", "request.timeout.ms",
+    "retries", "message.send.max.retries", "partitioner", "sticky.partitioning.linger.ms", "transactional.id",
+    "transaction.timeout.ms", "enable.gapless.guarantee", "delivery.report.only.error",
+})  # fmt: skip
+
+CURES = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name under `topics:`",
+    KafkaError._ALL_BROKERS_DOWN: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
+    KafkaError._TRANSPORT: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
+    KafkaError._RESOLVE: "check the host names in `kafka: bootstrap.servers`",  # noqa: SLF001
+    KafkaError._AUTHENTICATION: "check the `sasl.*` properties under `kafka:`",  # noqa: SLF001
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this service the right to the topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this service the right to both groups, normal and shadow",
+    KafkaError._AUTO_OFFSET_RESET: "set `auto.offset.reset` under `kafka:`, or reset the group's offsets",  # noqa: SLF001
+}
+
+
+def consumer_properties(lane: LaneSettings) -> dict[str, Any]:
+    """Return the lane's consumer properties; commits are the engine's business."""
+    ours = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": False}
+    return {"auto.offset.reset": "earliest"} | _without(lane.kafka, PRODUCER_ONLY) | ours
+
+
+def producer_properties(lane: LaneSettings) -> dict[str, Any]:
+    """Return the lane's producer properties: idempotent and acknowledged by all, unless the user says otherwise."""
+    defaults = {"enable.idempotence": True, "linger.ms": 5, "queue.buffering.max.messages": 100_000}
+    return defaults | _without(lane.kafka, CONSUMER_ONLY)
+
+
+def _without(properties: Mapping[str, Any], foreign: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in properties.items() if name not in foreign}
+
+
+def mark_reader(mark: MarkSettings) -> MarkReader:
+    """Return a reader for the marks that these settings believe."""
+    return MarkReader(
+        name=mark.header,
+        keys={key.id: key.secret for key in mark.keys},
+        signed=mark.trust == "signed",
+        max_age_s=mark.max_age_s,
+        skew_s=mark.skew_s,
+    )
+
+
+def mark_writer(mark: MarkSettings) -> MarkWriter:
+    """Return a writer that signs with the first key, if there is one."""
+    keys = [(key.id, key.secret) for key in mark.keys]
+    return MarkWriter(name=mark.header, keys=keys, max_age_s=mark.max_age_s)
+
+
+def explained(error: KafkaError) -> str:
+    """Return what a client's error says, and the cure where we know it."""
+    cure = CURES.get(error.code())
+    return f"{error.str()} ({error.name()})" + (f"; {cure}" if cure else "")
+
+
+def missing_topics(client: RawConsumer | RawProducer, topics: Iterable[str], timeout_s: float) -> list[str]:
+    """Return the topics that the cluster does not have.
+
+    Raises:
+        BrokerError: no broker answered within ``timeout_s`` seconds.
+    """
+    try:
+        known = client.list_topics(timeout=timeout_s).topics
+    except KafkaException as error:
+        raise BrokerError(f"no broker answered within {timeout_s:g} s: {explained(error.args[0])}") from error
+    return sorted(topic for topic in topics if topic not in known or known[topic].error is not None)
+
+
+class Throttle:
+    """Lets one log line of a kind through every ten seconds."""
+
+    def __init__(self, log: Callable[[str], None], every_s: float = 10.0) -> None:
+        self._log = log
+        self._every_s = every_s
+        self._next: defaultdict[str, float] = defaultdict(float)
+
+    def say(self, kind: str, line: str) -> None:
+        """Log the line unless one of its kind was logged a moment ago."""
+        now = time.monotonic()
+        if now >= self._next[kind]:
+            self._next[kind] = now + self._every_s
+            self._log(line)
+
+
+def logger_of(room: str) -> logging.Logger:
+    """Return the logger of one of this room's modules."""
+    return logging.getLogger(f"shadowstream.kafka.{room}")

@@ -1,0 +1,99 @@
+"""A message as handlers see it: confluent-kafka's accessors, and what shadowstream knows besides."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
+    from confluent_kafka import Message as RawMessage
+
+    from shadowstream.lane import Mark
+
+__all__ = ["Message"]
+
+
+class Message:
+    """One consumed message in its lane."""
+
+    __slots__ = ("mark", "raw")
+
+    def __init__(self, raw: RawMessage, mark: Mark | None = None) -> None:
+        self.raw = raw
+        """The client's own message."""
+        self.mark = mark
+        """The mark it carried; None in the normal lane."""
+
+    @property
+    def lane(self) -> Lane:
+        """The lane it belongs to."""
+        return Lane.NORMAL if self.mark is None else Lane.SHADOW
+
+    def json(self) -> Any:  # noqa: ANN401 - JSON is what it is
+        """Return the value decoded as JSON.
+
+        Raises:
+            ValueError: the value is empty or not JSON; the message names topic, partition and offset.
+        """
+        value = self.raw.value()
+        if value is None:
+            raise ValueError(f"{self}: the value is empty, not JSON")
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"{self}: the value is not JSON ({error})") from error
+
+    def value(self) -> bytes | None:
+        """Return the payload."""
+        return self.raw.value()
+
+    def key(self) -> bytes | None:
+        """Return the key."""
+        return self.raw.key()
+
+    def headers(self) -> list[tuple[str, bytes | None]] | None:
+        """Return all headers in their order, duplicates included; None when there are none."""
+        return self.raw.headers()
+
+    def topic(self) -> str | None:
+        """Return the Kafka topic it was read from."""
+        return self.raw.topic()
+
+    def partition(self) -> int | None:
+        """Return the partition it was read from."""
+        return self.raw.partition()
+
+    def offset(self) -> int | None:
+        """Return its offset."""
+        return self.raw.offset()
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return the timestamp's type and its milliseconds since the epoch."""
+        return self.raw.timestamp()
+
+    def leader_epoch(self) -> int | None:
+        """Return the leader's epoch, None when unknown."""
+        return self.raw.leader_epoch()
+
+    def error(self) -> KafkaError | None:
+        """Return the client's error that stands in a message's place; None in a handler, where none arrives."""
+        return self.raw.error()
+
+    def __len__(self) -> int:
+        """Return the payload's size in bytes."""
+        return len(self.raw)
+
+    def __bool__(self) -> bool:
+        """Be true: an empty payload is a message too."""
+        return True
+
+    def __str__(self) -> str:
+        """Name it by its place in the log."""
+        return f"{self.topic()}[{self.partition()}]@{self.offset()}"
+
+    def __repr__(self) -> str:
+        """Name it by its place in the log and its lane."""
+        return f"<Message {self} {self.lane}>"

@@ -1,0 +1,185 @@
+"""Durable copies of messages that do not go the straight way: parked, quarantined, dead-lettered.
+
+A copy keeps key, value, timestamp and headers, the mark among them, and adds where it came from and why, in the
+header names that Spring for Apache Kafka uses, so that existing tools read them. The source offset is answered for only
+after the copy's delivery report. Traps:
+
+* An undelivered copy is tried again for as long as the process lives; its offset stays uncommitted meanwhile
+  (``test_an_undelivered_copy_is_tried_again_and_its_offset_waits``).
+* A copy that is too large with its new headers goes without its value, pointing at the original
+  (``test_a_copy_too_large_for_the_broker_goes_without_its_value``).
+* A non-UTF-8 header key makes the client refuse all headers of that message: the copy then has only ours.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException
+
+from shadowstream.events import CopyFailed
+from shadowstream.kafka.clients import Throttle, explained, logger_of
+from shadowstream.kafka.offsets import offset_of
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message as RawMessage
+    from confluent_kafka import Producer as RawProducer
+
+    from shadowstream.events import Listeners
+    from shadowstream.kafka.offsets import Piece
+
+__all__ = ["Interrupted", "Outlets", "headers_of", "side_topics"]
+
+Headers = list[tuple[str, bytes | None]]
+
+RETRY_S = 1.0
+MAX_TRACE = 8192
+MAX_TEXT = 1024
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the cursor stops or the partition goes
+    """The copy was not queued because the work was called off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy on its way."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = field(repr=False)
+    timestamp: int
+    """Milliseconds since the epoch; 0: let the client choose."""
+    piece: Piece
+    token: tuple[int, int]
+
+
+def side_topics(name: str, lane: Lane) -> dict[str, str]:
+    """Return where a topic's parked, quarantined and dead-lettered messages of one lane go."""
+    dead = f"{name}.dlq" if lane is Lane.NORMAL else f"{name}.shadow.dlq"
+    return {"parked": f"{name}.shadow.parked", "quarantine": f"{name}.quarantine", "dlq": dead}
+
+
+def headers_of(raw: RawMessage) -> Headers | None:
+    """Return a message's headers; None when it has none.
+
+    Raises:
+        SystemError: a header key is not UTF-8, and the client gives none of them.
+    """
+    headers: Headers | None = raw.headers()
+    return headers
+
+
+class Outlets:
+    """Sends one lane's copies of one topic's messages; shared by its strands."""
+
+    def __init__(self, client: RawProducer, name: str, lane: Lane, group: str, listeners: Listeners) -> None:
+        self._client = client
+        self._topics = side_topics(name, lane)
+        self._lane = lane
+        self._group = group
+        self._listeners = listeners
+        self._again: deque[tuple[float, Copy]] = deque()
+        self._throttle = Throttle(logger_of("outlets").error)
+
+    def park(self, raw: RawMessage, piece: Piece) -> None:
+        """Keep a refused shadow message for later."""
+        self._send("parked", raw, piece, [("shadowstream-reason", b"refused")])
+
+    def quarantine(self, raw: RawMessage, piece: Piece, reason: str) -> None:
+        """Set a message aside whose lane cannot be told or trusted."""
+        self._send("quarantine", raw, piece, [("shadowstream-reason", reason.encode())])
+
+    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException) -> None:
+        """Set a message aside that its handler could not handle."""
+        self._send("dlq", raw, piece, _exception_headers(error))
+
+    def serve(self) -> None:
+        """Take delivery reports and send again what is due; the owner thread calls it on every turn."""
+        self._client.poll(0)
+        while self._again and self._again[0][0] <= time.monotonic():
+            self._queue(self._again.popleft()[1])
+
+    def _send(self, kind: str, raw: RawMessage, piece: Piece, why: Headers) -> None:
+        copy = Copy(
+            topic=self._topics[kind],
+            key=raw.key(),
+            value=raw.value(),
+            headers=[*_readable(raw), *_origin(raw, self._group), *why],
+            timestamp=max(raw.timestamp()[1], 0),
+            piece=piece,
+            token=piece.hold(raw),
+        )
+        while not self._queue(copy):
+            self._client.poll(0.05)
+            if piece.cancelled:
+                piece.release(copy.token)
+                raise Interrupted
+
+    def _queue(self, copy: Copy) -> bool:
+        """Give a copy to the client; False when its queue is full."""
+        try:
+            self._client.produce(
+                copy.topic,
+                copy.value,
+                copy.key,
+                headers=copy.headers,
+                timestamp=copy.timestamp,
+                on_delivery=partial(self._reported, copy),
+            )
+        except BufferError:
+            return False
+        except KafkaException as error:
+            self._failed(copy, error.args[0])
+        return True
+
+    def _reported(self, copy: Copy, error: KafkaError | None, _message: RawMessage) -> None:
+        if error is None:
+            copy.piece.release(copy.token)
+        else:
+            self._failed(copy, error)
+
+    def _failed(self, copy: Copy, error: KafkaError) -> None:
+        self._listeners.on(CopyFailed(self._lane, copy.topic, error.name()))
+        self._throttle.say(copy.topic, f"copy_failed lane={self._lane} topic={copy.topic} error={explained(error)!r}")
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and copy.value is not None:
+            headers = [*copy.headers, ("shadowstream-left-out", b"value")]
+            copy = replace(copy, value=None, headers=headers)
+        self._again.append((time.monotonic() + RETRY_S, copy))
+
+
+def _readable(raw: RawMessage) -> Headers:
+    try:
+        return headers_of(raw) or []
+    except SystemError:
+        return []
+
+
+def _origin(raw: RawMessage, group: str) -> Headers:
+    """Say where a message came from, numbers big-endian as Spring writes them."""
+    kind, milliseconds = raw.timestamp()
+    return [
+        ("kafka_dlt-original-topic", (raw.topic() or "").encode()),
+        ("kafka_dlt-original-partition", (raw.partition() or 0).to_bytes(4, "big", signed=True)),
+        ("kafka_dlt-original-offset", offset_of(raw).to_bytes(8, "big", signed=True)),
+        ("kafka_dlt-original-timestamp", milliseconds.to_bytes(8, "big", signed=True)),
+        ("kafka_dlt-original-timestamp-type", (b"NoTimestampType", b"CreateTime", b"LogAppendTime")[kind]),
+        ("kafka_dlt-original-consumer-group", group.encode()),
+    ]
+
+
+def _exception_headers(error: BaseException) -> Headers:
+    kind = type(error)
+    trace = "".join(traceback.format_exception(error))
+    return [
+        ("kafka_dlt-exception-fqcn", f"{kind.__module__}.{kind.__qualname__}".encode()),
+        ("kafka_dlt-exception-message", str(error).encode(errors="replace")[:MAX_TEXT]),
+        ("kafka_dlt-exception-stacktrace", trace.encode(errors="replace")[-MAX_TRACE:]),
+    ]

@@ -1,0 +1,230 @@
+"""confluent-kafka's producer, plus the mark.
+
+One client per lane, made when the lane first produces, so that a full or throttled shadow queue never refuses a normal
+message and broker quotas on ``client.id`` fence the lanes too. Traps:
+
+* Inside a handler each produced message holds its source offset back until the delivery report
+  (``test_an_undelivered_output_keeps_its_source_uncommitted``). Outside a handler nothing is held and the caller polls
+  and flushes as with confluent-kafka.
+* Clients are made on first use, not in the constructor: a client does not survive a fork.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Producer as RawProducer
+
+from shadowstream.config import Route
+from shadowstream.errors import MarkError
+from shadowstream.kafka.clients import Throttle, explained, logger_of, mark_reader, mark_writer, producer_properties
+from shadowstream.kafka.offsets import source
+from shadowstream.lane import Lane, Mark, current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import KafkaError
+    from confluent_kafka import Message as RawMessage
+
+    from shadowstream.config import Settings
+    from shadowstream.headers import Reading
+    from shadowstream.kafka.offsets import Piece, Token
+
+    Headers = list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None]
+    OnDelivery = Callable[[KafkaError | None, RawMessage], None]
+
+__all__ = ["Producer", "quiet_of_errors"]
+
+log = logger_of("producer")
+
+
+class Producer:
+    """Produces in the lane of the work at hand; signatures and callbacks are confluent-kafka's."""
+
+    def __init__(self, settings: Settings, *, max_block_s: float = 60.0) -> None:
+        self._settings = settings
+        self._max_block_s = max_block_s
+        self._name = settings.mark.header
+        self._reader = mark_reader(settings.mark)
+        self._writer = mark_writer(settings.mark)
+        self._clients: dict[Lane, RawProducer] = {}
+        self._making = threading.Lock()
+        self._polling: set[Lane] = set()
+        self._rerouted = _rerouted(settings)
+        self._stamped: tuple[Mark | None, float, list[tuple[str, bytes]]] = (None, 0.0, [])
+
+    def produce(  # noqa: PLR0913 - confluent-kafka's signature
+        self,
+        topic: str,
+        value: str | bytes | None = None,
+        key: str | bytes | None = None,
+        partition: int = -1,
+        on_delivery: OnDelivery | None = None,
+        timestamp: int = 0,
+        headers: Headers | None = None,
+    ) -> None:
+        """Queue one message; in the shadow lane it is stamped with the mark.
+
+        ``timestamp`` is in milliseconds since the epoch. A full queue is waited for, at most ``max_block_s`` seconds.
+
+        Raises:
+            BufferError: the lane's queue stayed full.
+            MarkError: ``headers`` carry a mark that is not the one of the work at hand.
+            ConfigError: the work at hand is shadow and the shadow lane is off.
+        """
+        mark = current()
+        if headers is not None:
+            mark, headers = self._agreed(mark, headers)
+        lane = Lane.NORMAL
+        if mark is not None:
+            lane = Lane.SHADOW
+            stamp = self._stamp(mark)
+            headers = [*headers, *stamp] if headers else stamp
+            topic = self._rerouted.get(topic, topic)
+        piece = source.get()
+        if piece is not None:
+            on_delivery = self._held(piece, lane, on_delivery)
+        client = self._clients.get(lane) or self._client(lane)
+        try:
+            client.produce(
+                topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=headers
+            )
+        except BufferError:
+            self._produce_later(
+                client,
+                partial(
+                    client.produce,
+                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=headers,
+                ),
+            )  # fmt: skip
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Serve delivery reports of both lanes, waiting at most ``timeout`` seconds; returns how many."""
+        clients = list(self._clients.values())
+        return sum(client.poll(timeout if client is clients[-1] else 0) for client in clients)
+
+    def flush(self, timeout: float = -1) -> int:
+        """Wait until everything is delivered, at most ``timeout`` seconds (-1: no bound); returns what is left."""
+        until = time.monotonic() + timeout
+        left = 0
+        for client in list(self._clients.values()):
+            left += client.flush(timeout if timeout < 0 else max(0.0, until - time.monotonic()))
+        return left
+
+    def __len__(self) -> int:
+        """Return how many messages wait to be delivered, both lanes together."""
+        return sum(map(len, list(self._clients.values())))
+
+    def __bool__(self) -> bool:
+        """Be true, with nothing in the queue too."""
+        return True
+
+    def list_topics(self, topic: str | None = None, timeout: float = -1) -> Any:  # noqa: ANN401 - confluent-kafka's
+        """Ask the cluster what topics it has."""
+        return self._client(Lane.NORMAL).list_topics(topic, timeout=timeout)
+
+    def _client(self, lane: Lane) -> RawProducer:
+        with self._making:
+            client = self._clients.get(lane)
+            if client is None:
+                properties = producer_properties(self._settings.of(lane))
+                client = self._clients[lane] = RawProducer(properties | {"error_cb": quiet_of_errors(lane)})
+        return client
+
+    def _stamp(self, mark: Mark) -> list[tuple[str, bytes]]:
+        # A mark is read once and then shared by all messages of a run, so the last one is nearly always this one.
+        last, fresh_until, stamp = self._stamped
+        now = time.monotonic()
+        if mark is not last or now > fresh_until:
+            stamp = [(self._name, self._writer.onward(mark, time.time()))]
+            self._stamped = (mark, now + 1.0, stamp)
+        return stamp
+
+    def _agreed(self, mark: Mark | None, headers: Headers) -> tuple[Mark | None, Any]:
+        """Take a mark that the caller forwarded by hand out of the headers; it must be the one of the work at hand."""
+        pairs = list(headers.items()) if isinstance(headers, dict) else headers
+        forwarded = [pair for pair in pairs if pair[0] == self._name]
+        if not forwarded:
+            return mark, pairs
+        reading = self._forwarded(forwarded)
+        if reading.mark is None or (mark is not None and reading.mark.run != mark.run):
+            raise MarkError(
+                f"headers carry {self._name}={forwarded[0][1]!r} ({reading.reason or reading.kind}) but the work at"
+                f" hand is {mark or 'normal'}; leave the header out, produce() stamps it by itself"
+            )
+        return mark or reading.mark, [pair for pair in pairs if pair[0] != self._name]
+
+    def _forwarded(self, pairs: list[tuple[str, str | bytes | None]]) -> Reading:
+        encoded = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+        return self._reader.read(encoded, time.time())
+
+    def _held(self, piece: Piece, lane: Lane, on_delivery: OnDelivery | None) -> OnDelivery | None:
+        held = piece.hold_current()
+        if held is None:
+            return on_delivery
+        self._poll_in_background(lane)
+        return partial(_delivered, piece, *held, on_delivery)
+
+    def _poll_in_background(self, lane: Lane) -> None:
+        if lane in self._polling:
+            return
+        client = self._client(lane)
+        with self._making:
+            if lane not in self._polling:
+                self._polling.add(lane)
+                threading.Thread(target=_serve, args=(client,), name=f"reports-{lane}", daemon=True).start()
+
+    def _produce_later(self, client: RawProducer, again: Callable[[], None]) -> None:
+        until = time.monotonic() + self._max_block_s
+        while time.monotonic() < until:
+            client.poll(0.05)
+            try:
+                return again()
+            except BufferError:
+                continue
+        raise BufferError(
+            f"the producer's queue stayed full for {self._max_block_s:g} s ({len(client)} messages wait);"
+            " check the brokers, or raise queue.buffering.max.messages under `kafka:`"
+        )
+
+
+def _rerouted(settings: Settings) -> dict[str, str]:
+    if settings.shadow is None:
+        return {}
+    topics = settings.shadow.topics.values()
+    return {topic.name: topic.source for topic in topics if topic.route is Route.TOPIC}
+
+
+def _delivered(
+    piece: Piece,
+    token: Token,
+    origin: RawMessage,
+    on_delivery: OnDelivery | None,
+    error: KafkaError | None,
+    message: RawMessage,
+) -> None:
+    try:
+        if on_delivery is not None:
+            on_delivery(error, message)
+    finally:
+        if error is not None and piece.on_lost_output is not None:
+            piece.on_lost_output(origin, f"an output to {message.topic()} was not delivered: {explained(error)}")
+        piece.release(token)
+
+
+def _serve(client: RawProducer) -> None:
+    while True:
+        try:
+            client.poll(1.0)
+        except Exception:
+            log.exception("delivery_callback_failed")
+
+
+def quiet_of_errors(lane: Lane) -> Callable[[KafkaError], None]:
+    """Return an error callback that logs each kind of trouble at most every ten seconds, with its cure."""
+    throttle = Throttle(log.warning)
+    return lambda error: throttle.say(error.name(), f"client_error lane={lane} error={explained(error)!r}")

@@ -1,0 +1,197 @@
+"""Puts one lane together: clients, gates, engines, strands, cursor. After this nothing is decided any more.
+
+Trap: the first start of the shadow group begins where the normal group stands, and that place is committed at once.
+Otherwise a shadow lane that is stuck on its very first message would begin further ahead after a restart, and the
+messages between would be lost (``test_the_first_start_of_the_shadow_group_begins_where_the_normal_group_stands``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import Consumer as RawConsumer
+from confluent_kafka import Producer as RawProducer
+
+from shadowstream.config import Route, TopicSettings, WorkerSettings
+from shadowstream.errors import BrokerError
+from shadowstream.gate import Gates, Verdict
+from shadowstream.kafka.clients import consumer_properties, explained, logger_of, mark_reader, producer_properties
+from shadowstream.kafka.cursor import Cursor
+from shadowstream.kafka.engine import Binding, Engine
+from shadowstream.kafka.outlets import Outlets
+from shadowstream.kafka.producer import quiet_of_errors
+from shadowstream.kafka.worker.strands import Strands
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shadowstream.config import LaneSettings, Settings
+    from shadowstream.events import Listeners
+    from shadowstream.headers import MarkReader
+    from shadowstream.kafka.engine import Handler
+
+__all__ = ["LaneParts", "Registration", "assemble"]
+
+log = logger_of("assembly")
+
+OFFSETS_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What ``@worker.handles`` was told."""
+
+    topic: str
+    command: str
+    handler: Handler
+
+
+@dataclass(slots=True)
+class LaneParts:
+    """Everything a cursor is put together from."""
+
+    lane: Lane
+    consumer: RawConsumer
+    incremental: bool
+    settings: WorkerSettings
+    listeners: Listeners
+    gates: Gates
+    start_at: Callable[[list[TopicPartition]], list[TopicPartition]]
+    strands: dict[str, Strands] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    room: threading.Event = field(default_factory=threading.Event)
+    failures: list[BaseException] = field(default_factory=list)
+
+    def ended(self, failure: BaseException | None) -> None:
+        """Take note that a piece is finished, or that a strand failed."""
+        if failure is not None:
+            self.failures.append(failure)
+        self.room.set()
+
+    def failure(self) -> BaseException | None:
+        """Return the error of ours that ended a strand, if one did."""
+        return self.failures[0] if self.failures else None
+
+
+def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registration], listeners: Listeners) -> Cursor:
+    """Build the cursor of one lane.
+
+    Raises:
+        ConfigError: the lane is the shadow lane and it is off.
+        SetupError: a handled topic is not configured.
+    """
+    ours = settings.of(lane)
+    cursor: Cursor
+    consumer = RawConsumer(
+        consumer_properties(ours)
+        | {"error_cb": quiet_of_errors(lane), "on_commit": lambda error, places: cursor.committed(error, places)}
+    )
+    parts = LaneParts(
+        lane=lane,
+        consumer=consumer,
+        incremental=_incremental(ours),
+        settings=ours.worker,
+        listeners=listeners,
+        gates=Gates(ours, listeners),
+        start_at=_start_at(settings, lane, consumer),
+    )
+    client = RawProducer(producer_properties(ours) | {"error_cb": quiet_of_errors(lane)})
+    reader = mark_reader(settings.mark)
+    for registration in registrations:
+        topic = settings.topic(registration.topic, lane)
+        if lane is Lane.NORMAL or topic.enabled:
+            parts.strands[topic.source] = Strands(_engine(ours, registration, parts, client, reader), parts.ended)
+    cursor = Cursor(parts)
+    return cursor
+
+
+def _engine(
+    ours: LaneSettings, registration: Registration, parts: LaneParts, client: RawProducer, reader: MarkReader
+) -> Engine:
+    topic = ours.topics[registration.topic]
+    on_refusal = Verdict(topic.on_limit) if ours.lane is Lane.SHADOW else Verdict.WAIT
+    binding = Binding(
+        lane=ours.lane,
+        topic=topic,
+        command=registration.command,
+        handler=_synchronous(registration.handler),
+        gate=parts.gates.gate(registration.command, on_refusal),
+        shared=_shared(topic),
+    )
+    outlets = Outlets(client, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
+    return Engine(binding, reader, outlets, parts.listeners, parts.stopping)
+
+
+def _shared(topic: TopicSettings) -> bool:
+    return topic.enabled and topic.route is Route.SAME
+
+
+def _incremental(ours: LaneSettings) -> bool:
+    cooperative = "cooperative" in str(ours.kafka.get("partition.assignment.strategy", ""))
+    return cooperative or ours.kafka.get("group.protocol") == "consumer"
+
+
+def _synchronous(handler: Handler) -> Handler:
+    """Let a strand call an async handler: each strand has an event loop of its own, and each call its own context."""
+    if not inspect.iscoroutinefunction(handler):
+        return handler
+    loops = threading.local()
+
+    @wraps(handler)
+    def run(message: Any) -> object:  # noqa: ANN401 - the handler's own argument
+        if not hasattr(loops, "runner"):
+            loops.runner = asyncio.Runner()
+        return loops.runner.run(handler(message), context=copy_context())
+
+    return run
+
+
+def _start_at(
+    settings: Settings, lane: Lane, consumer: RawConsumer
+) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
+    if lane is Lane.NORMAL:
+        return lambda partitions: partitions
+
+    def begin(partitions: list[TopicPartition]) -> list[TopicPartition]:
+        known = _committed(consumer, partitions)
+        new = [each for each in known if each.offset < 0]
+        if not new:
+            return partitions
+        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new)}
+        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
+        return [
+            TopicPartition(each.topic, each.partition, normal.get((each.topic, each.partition), each.offset))
+            if each.offset < 0
+            else TopicPartition(each.topic, each.partition)
+            for each in known
+        ]
+
+    return begin
+
+
+def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask where the normal group stands, without joining it."""
+    onlooker = RawConsumer(consumer_properties(settings.normal))
+    try:
+        return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
+    finally:
+        onlooker.close()
+
+
+def _committed(consumer: RawConsumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    try:
+        answer: list[TopicPartition] = consumer.committed(partitions, timeout=OFFSETS_S)
+    except KafkaException as error:
+        raise BrokerError(f"committed offsets cannot be read: {explained(error.args[0])}") from error
+    for each in answer:
+        if each.offset < 0:
+            each.offset = OFFSET_INVALID
+    return answer

@@ -1,0 +1,196 @@
+"""The worker as users meet it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from confluent_kafka import Producer as RawProducer
+
+from shadowstream.errors import BrokerError, ConfigError, SetupError, ShadowstreamError
+from shadowstream.events import Listeners, ShadowOff
+from shadowstream.kafka.clients import logger_of, missing_topics, producer_properties
+from shadowstream.kafka.outlets import side_topics
+from shadowstream.kafka.worker.assembly import Registration, assemble
+from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, watch_parent
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from shadowstream.config import LaneSettings, Settings
+    from shadowstream.events import Hook
+    from shadowstream.kafka.cursor import Cursor
+    from shadowstream.kafka.engine import Handler
+
+    HookFactory = Callable[[LaneSettings], Iterable[Hook]]
+
+__all__ = ["Worker"]
+
+log = logger_of("worker")
+
+Decorated = TypeVar("Decorated", bound="Handler")
+Lanes = Literal["both", "normal", "shadow"]
+PREFLIGHT_S = 10.0
+SETUP_EXIT, BROKER_EXIT, HUNG_EXIT = 2, 3, 4
+
+
+def _no_hooks(_: LaneSettings) -> Iterable[Hook]:
+    return ()
+
+
+class Worker:
+    """Consumes topics in both lanes, each behind its own gates.
+
+    ``hooks`` is called once in each lane's process with the lane's settings, and returns who listens to its facts.
+
+    Raises:
+        SetupError: ``lanes`` is not ``both``, ``normal`` or ``shadow``.
+    """
+
+    def __init__(self, settings: Settings, lanes: Lanes = "both", *, hooks: HookFactory = _no_hooks) -> None:
+        self.settings = settings
+        self._lanes = _lanes_of(lanes)
+        self._hooks = hooks
+        self._registrations: dict[str, Registration] = {}
+        self._running: dict[Lane, tuple[Cursor, threading.Thread]] = {}
+
+    def handles(self, topic: str, *, command: str | None = None) -> Callable[[Decorated], Decorated]:
+        """Register the decorated function, sync or async, for a topic.
+
+        ``command`` names its rules under ``rate_limit`` and ``resilience``; without it the topic's name does.
+
+        Raises:
+            SetupError: the topic is not configured, or has a handler already.
+        """
+        self.settings.topic(topic, Lane.NORMAL)
+        if topic in self._registrations:
+            raise SetupError(f"topic {topic!r} has a handler already: {self._registrations[topic].handler}")
+
+        def register(handler: Decorated) -> Decorated:
+            self._registrations[topic] = Registration(topic, command or topic, handler)
+            return handler
+
+        return register
+
+    def run(self, lanes: Lanes | None = None, *, fail_fast: bool = False) -> None:
+        """Run until SIGTERM or Ctrl-C; both lanes mean one process each.
+
+        ``lanes`` overrides what the worker was built with. With ``fail_fast`` a cluster that cannot be reached or lacks a topic ends it instead of being waited for.
+
+        Raises:
+            SystemExit: with 2 after a wrong set-up, 3 when the brokers failed us, 4 when a handler outlived the drain.
+        """
+        self._lanes = _lanes_of(adopted_lane() or lanes) or self._lanes
+        try:
+            self._check(fail_fast=fail_fast)
+            running = self._lanes_to_run()
+            code = self._supervise(running) if len(running) > 1 else self._run_here(running[0])
+        except ShadowstreamError as error:
+            log.error("worker_stopped error=%s", error)  # noqa: TRY400 - a clear line, not a traceback
+            code = BROKER_EXIT if isinstance(error, BrokerError) else SETUP_EXIT
+        if code:
+            sys.exit(code)
+
+    def start(self) -> Self:
+        """Start the lanes as threads of this process, for tests and embedding; `stop` ends them.
+
+        Raises:
+            SetupError: no topic has a handler, or a lane is off.
+        """
+        self._check(fail_fast=False)
+        for lane in self._lanes_to_run():
+            cursor = self._assembled(lane)
+            thread = threading.Thread(target=cursor.run, name=f"cursor-{lane}", daemon=True)
+            self._running[lane] = cursor, thread
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Drain, commit and close what `start` started."""
+        for cursor, _ in self._running.values():
+            cursor.stop()
+        for _, thread in self._running.values():
+            thread.join()
+        self._running.clear()
+
+    def __enter__(self) -> Self:
+        """Start the lanes as threads."""
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop them."""
+        self.stop()
+
+    def _check(self, *, fail_fast: bool) -> None:
+        if not self._registrations:
+            raise SetupError("no topic has a handler: decorate a function with @worker.handles(\"TOPIC\")")
+        if not fail_fast:
+            return
+        client = RawProducer(producer_properties(self.settings.normal))
+        if missing := missing_topics(client, self.topics(), PREFLIGHT_S):
+            raise BrokerError(f"topics do not exist: {', '.join(missing)}; create them, or run without --fail-fast")
+
+    def topics(self) -> list[str]:
+        """Return the Kafka topics that the handlers read and that copies are written to."""
+        names: set[str] = set()
+        for lane in self._lanes:
+            if lane is Lane.SHADOW and self.settings.shadow is None:
+                continue
+            for registration in self._registrations.values():
+                topic = self.settings.topic(registration.topic, lane)
+                names |= {topic.source, *side_topics(topic.name, lane).values()}
+        return sorted(names)
+
+    def _lanes_to_run(self) -> list[Lane]:
+        if Lane.SHADOW not in self._lanes or self.settings.shadow is not None:
+            return self._lanes
+        if self._lanes == [Lane.SHADOW]:
+            raise ConfigError(self.settings.shadow_problems)
+        for problem in self.settings.shadow_problems:
+            log.error("shadow_off %s", problem)
+        return [Lane.NORMAL]
+
+    def _supervise(self, lanes: list[Lane]) -> int:
+        drain_s = max(self.settings.of(lane).worker.drain_s for lane in lanes)
+        return Supervisor(lanes, drain_s).run()
+
+    def _run_here(self, lane: Lane) -> int:
+        """Run one lane in this process, its cursor in the main thread."""
+        os.nice(self.settings.of(lane).worker.nice)
+        cursor = self._assembled(lane)
+        watch_parent(cursor.stop)
+        signals = iter((cursor.stop, _end_now))
+        with on_signals(lambda: next(signals, _end_now)()):
+            cursor.run()
+        if cursor.hung:
+            log.error("handlers_hung lane=%s: their messages are not committed and will be read again", lane)
+            _end_now()
+        return 0
+
+    def _assembled(self, lane: Lane) -> Cursor:
+        listeners = Listeners(self._hooks(self.settings.of(lane)))
+        if self.settings.shadow is None:
+            listeners.on(ShadowOff(Lane.SHADOW, tuple(map(str, self.settings.shadow_problems))))
+        return assemble(self.settings, lane, list(self._registrations.values()), listeners)
+
+
+def _lanes_of(name: str | None) -> list[Lane]:
+    if name is None:
+        return []
+    if name not in {"both", "normal", "shadow"}:
+        raise SetupError(f"lanes={name!r}: use 'both', 'normal' or 'shadow'")
+    return list(Lane) if name == "both" else [Lane(name)]
+
+
+def _end_now() -> None:
+    """End without waiting for anybody: a strand that hangs would hold the interpreter's exit."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(HUNG_EXIT)

@@ -1,0 +1,246 @@
+"""Listens to events and shows them to Prometheus.
+
+Traps:
+
+* The run id is never a label: every stress test would leave its series behind for good.
+* Names past the cap share the label ``_other``. What is counted is added up there; a gate's level is left out, as one
+  gauge cannot show many gates (guarded by ``test_names_past_the_cap_share_one_label``).
+* Cancelled messages are read again, so they are not counted: the outcomes add up to what was read.
+* `PrometheusHook.on` is called on the normal path. Its lock is held for the few additions of one event, or for one copy
+  of the numbers when scraped; a scrape formats outside of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from shadowstream.errors import SetupError
+
+try:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+except ImportError as missing:
+    raise SetupError(
+        "metrics need prometheus_client, which is not installed; run `pip install 'shadowstream[metrics]'`"
+    ) from missing
+
+from shadowstream.events import (
+    Carried,
+    CommitFailed,
+    CopyFailed,
+    GateLevel,
+    Lagging,
+    Outcome,
+    Rebalanced,
+    ShadowOff,
+    Transition,
+    Troubled,
+)
+from shadowstream.lane import Lane
+from shadowstream.metrics.serving import MetricsServer
+from shadowstream.metrics.tables import OTHER, Names, Table, Timings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from prometheus_client import Metric
+
+    from shadowstream.events import Event
+
+__all__ = ["MetricsServer", "PrometheusHook", "serve"]
+
+log = logging.getLogger("shadowstream.metrics")
+
+METRICS_OFF = "metrics_off"
+
+BREAKER_STATES = ("closed", "half-open", "open")
+"""A breaker's states; the gauge shows the position."""
+
+NEAR_MISS = "near_miss"
+"""The one reason that quarantines nothing: the message is handled as normal."""
+
+MAX_REASONS = 100
+MAX_LAG_ROWS = 10_000
+
+
+class PrometheusHook:
+    """Listens to events and keeps their numbers in a registry of its own."""
+
+    def __init__(self, *, max_topics: int = 1000, max_commands: int = 1000) -> None:
+        self._lock = threading.Lock()
+        self._topics = Names("topic", max_topics)
+        self._commands = Names("command", max_commands)
+        self._reasons = Names("reason", MAX_REASONS)
+        self._tables: list[Table] = []
+        self._hidden_lag: dict[tuple[str, str, str], int] = {}
+        """Lag of the partitions that share one row, each as last announced."""
+        self._add_message_tables()
+        self._add_gate_tables()
+        self._add_lane_tables()
+        self.registry = CollectorRegistry()
+        """What is scraped; merge it into another exposition or pass it to `serve`."""
+        self.registry.register(self)
+
+    def _add_message_tables(self) -> None:
+        self._messages = self._counter("messages", "Messages by how they ended.", "lane", "topic", "outcome")
+        self._stepped_over = self._counter(
+            "stepped_over", "Messages of the other lane, read and left alone.", "lane", "topic"
+        )
+        self._quarantine = self._counter("quarantine", "Quarantined messages by reason.", "lane", "topic", "reason")
+        self._near_misses = self._counter(
+            "near_misses", "Normal messages with a header almost like the mark.", "lane", "topic"
+        )
+        self._lag = self._gauge(
+            "lag", "Messages between a cursor and the end of its partition.", "lane", "topic", "partition"
+        )
+        self._copy_failures = self._counter(
+            "copy_failures", "Copies (parked, quarantined, dead-lettered) that were not delivered.", "lane", "topic"
+        )
+
+    def _add_gate_tables(self) -> None:
+        self._seconds = Timings("shadowstream_handler_seconds", "How long each handler call took.", ("lane", "command"))
+        self._decisions = self._counter("gate_decisions", "What the gate decided.", "lane", "command", "verdict")
+        self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "lane", "command")
+        self._transitions = self._counter(
+            "breaker_transitions", "How often the breaker went to a state.", "lane", "command", "to"
+        )
+        self._tokens = self._gauge("limiter_tokens", "Messages the hard limit would admit at once.", "lane", "command")
+        self._in_flight = self._gauge("in_flight", "Handler calls under way.", "lane", "command")
+
+    def _add_lane_tables(self) -> None:
+        self._commit_failures = self._counter("commit_failures", "Commits that were refused.", "lane")
+        self._rebalances = self._counter("rebalances", "How often partitions came or went.", "lane", "change")
+        self._client_errors = self._counter("client_errors", "Errors the Kafka client survived.", "lane")
+        self._shadow_off = self._gauge("shadow_off", "1 once the shadow lane was said not to run.", "lane")
+        self._shadow_off.put((Lane.SHADOW.value,), 0)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Table:
+        self._tables.append(Table(CounterMetricFamily, f"shadowstream_{name}", text, labels))
+        return self._tables[-1]
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Table:
+        self._tables.append(Table(GaugeMetricFamily, f"shadowstream_{name}", text, labels))
+        return self._tables[-1]
+
+    def on(self, event: Event) -> None:
+        """Count one fact; facts unknown to this version are left alone."""
+        lane = event.lane.value
+        with self._lock:
+            match event:
+                case Carried():
+                    self._on_carried(lane, event)
+                case GateLevel():
+                    self._on_level(lane, event)
+                case Lagging():
+                    self._on_lagging(lane, event)
+                case Transition():
+                    self._on_transition(lane, event)
+                case Rebalanced():
+                    self._on_rebalanced(lane, event)
+                case CommitFailed():
+                    self._commit_failures.add((lane,), 1)
+                case CopyFailed():
+                    self._copy_failures.add((lane, self._topics.label(event.topic)), 1)
+                case Troubled():
+                    self._client_errors.add((lane,), 1)
+                case ShadowOff():
+                    self._shadow_off.put((lane,), 1)
+                case _:
+                    pass
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the numbers as they are now; the registry calls this on each scrape."""
+        with self._lock:
+            tables = [(table, table.copied()) for table in self._tables]
+            seconds = self._seconds.copied()
+        for table, rows in tables:
+            yield table.family(rows)
+        yield self._seconds.family(seconds)
+
+    def _on_carried(self, lane: str, event: Carried) -> None:
+        topic = self._topics.label(event.topic)
+        command = self._commands.label(event.command)
+        for outcome, count in event.outcomes.items():
+            if outcome is not Outcome.CANCELLED:
+                self._messages.add((lane, topic, outcome.value), count)
+        if event.stepped_over:
+            self._stepped_over.add((lane, topic), event.stepped_over)
+        for verdict, count in event.verdicts.items():
+            self._decisions.add((lane, command, verdict), count)
+        for reason, count in event.reasons.items():
+            if reason == NEAR_MISS:
+                self._near_misses.add((lane, topic), count)
+            else:
+                self._quarantine.add((lane, topic, self._reasons.label(reason)), count)
+        if event.seconds:
+            self._seconds.observe((lane, command), event.seconds)
+
+    def _on_level(self, lane: str, event: GateLevel) -> None:
+        row = (lane, self._commands.label(event.command))
+        if row[1] == OTHER:
+            return
+        self._in_flight.put(row, event.in_flight)
+        # A live change of the settings can take a limit or a breaker away: its last number must not stay.
+        if event.tokens is None:
+            self._tokens.drop(row)
+        else:
+            self._tokens.put(row, event.tokens)
+        if event.breaker in BREAKER_STATES:
+            self._breaker.put(row, BREAKER_STATES.index(event.breaker))
+        else:
+            self._breaker.drop(row)
+
+    def _on_transition(self, lane: str, event: Transition) -> None:
+        row = (lane, self._commands.label(event.command))
+        if event.after not in BREAKER_STATES:
+            self._transitions.add((*row, OTHER), 1)
+            return
+        self._transitions.add((*row, event.after), 1)
+        if row[1] != OTHER:
+            self._breaker.put(row, BREAKER_STATES.index(event.after))
+
+    def _on_lagging(self, lane: str, event: Lagging) -> None:
+        partition = str(event.partition)
+        row = (lane, self._topics.label(event.topic), partition)
+        if row[1] != OTHER and (row in self._lag or len(self._lag) < MAX_LAG_ROWS):
+            self._lag.put(row, event.messages)
+            return
+        hidden = (lane, event.topic, partition)
+        self._lag.add((lane, OTHER, OTHER), event.messages - self._hidden_lag.get(hidden, 0))
+        self._hidden_lag[hidden] = event.messages
+
+    def _on_rebalanced(self, lane: str, event: Rebalanced) -> None:
+        self._rebalances.add((lane, event.change), 1)
+        if event.change == "assigned":
+            return
+        # Somebody else reads these partitions now; our last word on their lag would be shown for ever.
+        for topic, partition in event.partitions:
+            row = (lane, topic, str(partition))
+            self._lag.drop(row)
+            if row in self._hidden_lag:
+                self._lag.add((lane, OTHER, OTHER), -self._hidden_lag.pop(row))
+
+
+def serve(hook: PrometheusHook, port: int, address: str = "0.0.0.0") -> MetricsServer | None:  # noqa: S104 - see below
+    """Let the hook be scraped at ``http://address:port/metrics``; port 0 takes any free one.
+
+    All interfaces by default: who sets a port wants it scraped, and Prometheus runs on another host or in another
+    container, where a loopback default would look like a dead worker. What it shows is names and numbers, never a
+    message; pass ``127.0.0.1`` where a sidecar scrapes.
+
+    A port that cannot be had never stops a worker: it is logged as an error with the cure, and None is returned.
+    """
+    try:
+        return MetricsServer(hook.registry, address, port)
+    except (OSError, OverflowError) as error:
+        log.error(  # noqa: TRY400 - the cure is the message; a stack trace of bind() would bury it
+            "%s address=%s port=%d error=%s: the worker runs on without metrics; free the port or set another "
+            "metrics_port",
+            METRICS_OFF,
+            address,
+            port,
+            error,
+        )
+        return None

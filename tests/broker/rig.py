@@ -1,0 +1,280 @@
+"""What the tests of the Kafka room share: settings on the shared broker, plain clients beside ours, conditions to wait on.
+
+PYTEST_DONT_REWRITE: the tests import it before pytest could. They reach everything through the `rig` fixture.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+
+import shadowstream as ss
+from shadowstream.events import Carried, Event, Rebalanced, Transition
+from shadowstream.kafka.outlets import side_topics
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from confluent_kafka import Message as RawMessage
+    from confluent_kafka.admin import AdminClient
+
+    from containers.kafka import KafkaContainer
+    from shadowstream.config import LaneSettings
+
+    Section = dict[str, Any]
+    Headers = list[tuple[str, bytes | None]]
+
+DEADLINE_S = 30.0
+LOOK_S = 0.02
+REPO = Path(__file__).resolve().parents[2]
+MARK = b"1;run=fcst-1111"
+MARKED: Headers = [("x-shadow", MARK)]
+KEY_VARIABLE, SECRET = "SHADOW_KEY_1", "not a secret"
+SIGNED: Section = {"trust": "signed", "keys": [{"id": "k1", "secret_env": KEY_VARIABLE}]}
+QUICK: Section = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500, "fetch.wait.max.ms": 100}
+
+
+def eventually(condition: Callable[[], object], what: str, deadline_s: float = DEADLINE_S) -> None:
+    """Wait until a condition holds; fail naming it when it never does."""
+    until = time.monotonic() + deadline_s
+    while not condition():
+        if time.monotonic() > until:
+            pytest.fail(f"not within {deadline_s:g} s: {what}")
+        time.sleep(LOOK_S)
+
+
+def headers_of(message: RawMessage) -> Headers:
+    """Return a message's headers as the client gives them for what was consumed."""
+    found: Any = message.headers()
+    return found or []
+
+
+def text_of(message: RawMessage | ss.Message) -> str:
+    """Return a message's value as text."""
+    return (message.value() or b"").decode()
+
+
+@dataclass
+class Heard:
+    """A hook that remembers, one for all lanes."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def on(self, event: Event) -> None:
+        """Remember one fact."""
+        self.events.append(event)
+
+    def hooks(self, _settings: LaneSettings) -> list[Heard]:
+        """Be the hooks of a lane."""
+        return [self]
+
+    def carried(self, lane: Lane, topic: str | None = None) -> list[Carried]:
+        """Return what one lane carried."""
+        facts = [event for event in list(self.events) if isinstance(event, Carried) and event.lane is lane]
+        return [fact for fact in facts if topic in (None, fact.topic)]
+
+    def outcomes(self, lane: Lane, topic: str | None = None) -> dict[str, int]:
+        """Return how many messages of one lane ended how."""
+        sums: Counter[str] = Counter()
+        for fact in self.carried(lane, topic):
+            sums.update({outcome.value: count for outcome, count in fact.outcomes.items()})
+        return dict(sums)
+
+    def reasons(self, lane: Lane) -> dict[str, int]:
+        """Return why messages were quarantined."""
+        sums: Counter[str] = Counter()
+        for fact in self.carried(lane):
+            sums.update(fact.reasons)
+        return dict(sums)
+
+    def stepped_over(self, lane: Lane) -> int:
+        """Return how many messages of the other lane were stepped over."""
+        return sum(fact.stepped_over for fact in self.carried(lane))
+
+    def assigned(self, lane: Lane) -> set[tuple[str, int]]:
+        """Return the partitions that one lane was ever given."""
+        changes = [event for event in list(self.events) if isinstance(event, Rebalanced) and event.lane is lane]
+        return {place for event in changes if event.change == "assigned" for place in event.partitions}
+
+    def transitions(self, lane: Lane) -> list[str]:
+        """Return the states that breakers of one lane went to."""
+        return [event.after for event in list(self.events) if isinstance(event, Transition) and event.lane is lane]
+
+
+class Rig:
+    """One test's place on the shared broker: its own group, its own topics, its own folder."""
+
+    def __init__(self, kafka: KafkaContainer, unique: Callable[[str], str], folder: Path) -> None:
+        self.kafka = kafka
+        self.bootstrap = kafka.bootstrap
+        self.folder = folder
+        self.started_at = time.time()
+        self.group = unique("group")
+        self.heard = Heard()
+        self._unique = unique
+        self._producer: Producer | None = None
+        self._onlooker: Consumer | None = None
+
+    # Set-up
+
+    def topics(self, *names: str, partitions: int = 1, aside: bool = True) -> list[str]:
+        """Create topics with every place their messages may go to; ``aside`` False leaves those out."""
+        ours = [self._unique(name) for name in names]
+        others = {place for topic in ours for lane in Lane for place in side_topics(topic, lane).values()}
+        others |= {f"shadow.{topic}" for topic in ours}
+        self.kafka.create_topics(
+            {**dict.fromkeys(ours, partitions), **(dict.fromkeys(others, partitions) if aside else {})}
+        )
+        return ours
+
+    def topic(self, name: str = "in", partitions: int = 1) -> str:
+        """Create one topic."""
+        return self.topics(name, partitions=partitions)[0]
+
+    def document(self, topics: Mapping[str, Section], **sections: Any) -> Section:
+        """Return a configuration for these topics; sections are laid over the quick defaults."""
+        kafka = {"bootstrap.servers": self.bootstrap, "group.id": self.group, **QUICK, **sections.pop("kafka", {})}
+        worker = {"commit_every": "100ms", "drain": "10s", "nice": 0, **sections.pop("worker", {})}
+        document = {"service": "tests", "kafka": kafka, "topics": dict(topics), "worker": worker, **sections}
+        return {name: section for name, section in document.items() if section is not None}
+
+    def settings(self, topics: Mapping[str, Section], **sections: Any) -> ss.Settings:
+        """Load a configuration for these topics."""
+        path = self.folder / "shadowstream.yaml"
+        path.write_text(json.dumps(self.document(topics, **sections)))
+        return ss.load(path, environ={KEY_VARIABLE: SECRET})
+
+    def worker(self, settings: ss.Settings, lanes: Any = "both") -> ss.Worker:
+        """Return a worker that the rig hears."""
+        return ss.Worker(settings, lanes, hooks=self.heard.hooks)
+
+    def group_of(self, lane: Lane) -> str:
+        """Return one lane's group."""
+        return self.group if lane is Lane.NORMAL else f"{self.group}.shadow"
+
+    def begin(self, *topics: str) -> None:
+        """Let both lanes' groups stand at the beginning, so that no lane's start depends on the other's."""
+        for topic in topics:
+            for lane in Lane:
+                self.commit(self.group_of(lane), dict.fromkeys(self.places(topic), 0))
+
+    # Beside ours: plain clients, which know nothing of lanes
+
+    @property
+    def producer(self) -> Producer:
+        """A plain producer."""
+        if self._producer is None:
+            self._producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
+        return self._producer
+
+    def send(self, topic: str, values: Iterable[object], headers: Headers | None = None, **more: Any) -> None:
+        """Produce values as text from a plain producer, and see them delivered."""
+        errors: list[object] = []
+        given: Any = headers
+        for value in values:
+            self.producer.produce(
+                topic, str(value), headers=given, on_delivery=lambda error, _: errors.append(error), **more
+            )
+            self.producer.poll(0)
+        assert self.producer.flush(DEADLINE_S) == 0
+        assert set(errors) <= {None}
+
+    @property
+    def onlooker(self) -> Consumer:
+        """A plain consumer that joins no group and reads nothing."""
+        if self._onlooker is None:
+            self._onlooker = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self._unique("onlooker")})
+        return self._onlooker
+
+    def places(self, topic: str) -> list[TopicPartition]:
+        """Return a topic's partitions."""
+        found = self.admin.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
+        return [TopicPartition(topic, partition) for partition in sorted(found)]
+
+    @property
+    def admin(self) -> AdminClient:
+        """The broker's admin client."""
+        return self.kafka.admin
+
+    def ends(self, topic: str) -> dict[int, int]:
+        """Return the offset after the last message of each partition."""
+        return {
+            place.partition: self.onlooker.get_watermark_offsets(place, timeout=DEADLINE_S, cached=False)[1]
+            for place in self.places(topic)
+        }
+
+    def read(self, topic: str) -> list[RawMessage]:
+        """Return every message that is in a topic now, by partition and offset."""
+        ends = self.ends(topic)
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self._unique("reader")})
+        try:
+            consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+            got: list[RawMessage] = []
+            until = time.monotonic() + DEADLINE_S
+            while len(got) < sum(ends.values()) and time.monotonic() < until:
+                got += [message for message in consumer.consume(1000, 0.1) if message.error() is None]
+        finally:
+            consumer.close()
+        assert len(got) >= sum(ends.values()), f"{len(got)} of {sum(ends.values())} read from {topic}"
+        return sorted(got, key=lambda message: (message.partition(), message.offset()))
+
+    def values(self, topic: str) -> list[str]:
+        """Return the values of every message in a topic, as text."""
+        return [text_of(message) for message in self.read(topic)]
+
+    def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return where a group stands; partitions without an offset are left out."""
+        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+        try:
+            answer = asked[group].result(DEADLINE_S)
+        except KafkaException:
+            return {}
+        found = answer.topic_partitions or []
+        return {each.partition: each.offset for each in found if each.topic == topic and each.offset >= 0}
+
+    def commit(self, group: str, offsets: dict[TopicPartition, int] | Mapping[TopicPartition, int]) -> None:
+        """Put a group that nobody is in at some offsets."""
+        places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
+        asked = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
+        asked[group].result(DEADLINE_S)
+
+    def caught_up(self, lane: Lane, topic: str) -> bool:
+        """Tell whether a lane has answered for everything in a topic."""
+        ends = {partition: end for partition, end in self.ends(topic).items() if end}
+        stands = self.committed(self.group_of(lane), topic)
+        return all(stands.get(partition) == end for partition, end in ends.items())
+
+    def members(self, group: str) -> list[str]:
+        """Return the ids of a group's members."""
+        answer = self.admin.describe_consumer_groups([group])[group].result(DEADLINE_S)
+        return [member.member_id for member in answer.members]
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._producer is not None:
+            self._producer.flush(DEADLINE_S)
+        if self._onlooker is not None:
+            self._onlooker.close()
+
+
+@pytest.fixture
+def rig(kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Rig]:
+    """One test's place on the shared broker."""
+    mine = Rig(kafka, unique, tmp_path)
+    yield mine
+    mine.close()
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a process that finds this repository and the key."""
+    paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), KEY_VARIABLE: SECRET, "PYTHONUNBUFFERED": "1"}

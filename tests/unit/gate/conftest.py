@@ -1,0 +1,80 @@
+"""What the gate tests share: settings of a lane, and a hook that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from sys import getswitchinterval, setswitchinterval
+from threading import Barrier
+from typing import TYPE_CHECKING
+
+import pytest
+
+from shadowstream.config.model import LaneSettings, WorkerSettings
+from shadowstream.events import Event, Listeners
+from shadowstream.gate import Gates
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MakeGates = Callable[..., Gates]
+Hammer = Callable[[Callable[[int], int]], list[int]]
+
+
+class Ear:
+    """A hook that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Event] = []
+
+    def on(self, event: Event) -> None:
+        self.heard.append(event)
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def gates(ear: Ear) -> MakeGates:
+    """Make one lane's gates; keywords are fields of LaneSettings."""
+    plain = LaneSettings(
+        lane=Lane.SHADOW,
+        kafka={},
+        topics={},
+        worker=WorkerSettings(),
+        default_rate=None,
+        rates={},
+        breakers={},
+        key_limits={},
+        tasks={},
+        data={},
+    )
+
+    def made(**fields: object) -> Gates:
+        return Gates(replace(plain, **fields), Listeners([ear]))  # type: ignore[arg-type]
+
+    return made
+
+
+@pytest.fixture
+def hammer() -> Iterator[Hammer]:
+    """Run a function on 8 threads at once, switching between them as often as CPython can."""
+    before = getswitchinterval()
+    setswitchinterval(1e-6)
+
+    def run(work: Callable[[int], int]) -> list[int]:
+        barrier = Barrier(8)
+
+        def started(number: int) -> int:
+            barrier.wait()
+            return work(number)
+
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(started, range(8)))
+
+    yield run
+    setswitchinterval(before)

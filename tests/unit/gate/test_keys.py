@@ -1,0 +1,154 @@
+"""The keyed limit: all or nothing, bounded, and never forgetful of a limited key."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shadowstream.config.model import KeysRule
+from shadowstream.gate import ADMITTED, KeyedLimit, Verdict
+
+if TYPE_CHECKING:
+    from tests.unit.gate.conftest import Hammer
+
+
+def test_each_value_has_its_own_bucket() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=5.0))
+    assert [limit.enter({"user_id": user}, 0.0).admitted for user in ("a", "b", "a", "c", "b")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_a_refusal_says_which_stage_and_for_how_long() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=4.0), Verdict.SHED)
+    assert limit.enter({"user_id": 1}, 10.0) is ADMITTED
+    refused = limit.enter({"user_id": 1}, 10.1)
+    assert (refused.verdict, refused.by) == (Verdict.SHED, "keys")
+    assert refused.wait_s == pytest.approx(0.15)
+    assert limit.enter({"user_id": 1}, 10.1 + refused.wait_s).admitted
+
+
+def test_one_key_refusing_takes_nothing_from_the_others_and_remembers_none() -> None:
+    limit = KeyedLimit(KeysRule(("user_id", "promotion_id"), hard_per_s=1.0, burst=3))
+    for user in "abc":
+        assert limit.enter({"user_id": user, "promotion_id": "hot"}, 0.0).admitted
+    for _ in range(50):
+        assert not limit.enter({"user_id": "a", "promotion_id": "hot"}, 0.0).admitted
+        assert not limit.enter({"user_id": "new", "promotion_id": "hot"}, 0.0).admitted
+    assert len(limit) == 4
+    assert [limit.enter({"user_id": "a", "promotion_id": p}, 0.0).admitted for p in "xyz"] == [True, True, False]
+
+
+def test_the_same_value_in_another_field_is_another_key() -> None:
+    limit = KeyedLimit(KeysRule(("user_id", "promotion_id"), hard_per_s=1.0))
+    assert limit.enter({"user_id": "7", "promotion_id": "8"}, 0.0).admitted
+    assert limit.enter({"user_id": "8", "promotion_id": "7"}, 0.0).admitted
+
+
+@pytest.mark.parametrize("values", [{}, {"user_id": None}, {"other": 1}])
+def test_leaving_the_field_out_evades_no_limit(values: dict[str, object]) -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=2))
+    assert limit.enter({}, 0.0).admitted
+    assert limit.enter(values, 0.0).admitted
+    assert not limit.enter(values, 0.0).admitted
+    assert limit.enter({"user_id": "None"}, 0.0).admitted
+
+
+def test_a_number_and_its_text_are_one_user_and_any_value_will_do() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0))
+    assert limit.enter({"user_id": 7}, 0.0).admitted
+    assert not limit.enter({"user_id": "7"}, 0.0).admitted
+    assert limit.enter({"user_id": ["un", "hashable"]}, 0.0).admitted
+    assert limit.enter({"user_id": "\ud800" * 100}, 0.0).admitted
+
+
+def test_a_long_value_is_kept_short_and_still_told_apart() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0))
+    long = "x" * 1_000_000
+    assert limit.enter({"user_id": long + "a"}, 0.0).admitted
+    assert limit.enter({"user_id": long + "b"}, 0.0).admitted
+    assert not limit.enter({"user_id": long + "a"}, 0.0).admitted
+    assert all(len(part) <= 64 for key in limit._table for part in key)
+
+
+def test_rate_zero_admits_no_key() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=0.0, burst=10))
+    refused = limit.enter({"user_id": 1}, 0.0)
+    assert (refused.admitted, refused.wait_s, len(limit)) == (False, 1.0, 0)
+
+
+def test_a_table_full_of_live_keys_refuses_a_new_one_and_counts_it() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, max_keys=3))
+    for user in "abc":
+        assert limit.enter({"user_id": user}, 0.0).admitted
+    refused = limit.enter({"user_id": "d"}, 0.5)
+    assert (refused.admitted, refused.by, refused.wait_s) == (False, "keys", 1.0)
+    assert (limit.overflows, len(limit)) == (1, 3)
+    assert [limit.enter({"user_id": user}, 0.5).admitted for user in "abc"] == [False] * 3
+
+
+def test_only_an_idle_key_is_forgotten_wherever_it_stands_in_the_table() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=5, max_keys=3))
+    for user in "aaaabccc":
+        limit.enter({"user_id": user}, 0.0)
+    assert limit.enter({"user_id": "d"}, 1.0).admitted
+    assert {key[1] for key in limit._table} == {"a", "c", "d"}
+    assert [limit.enter({"user_id": "a"}, 1.0).admitted for _ in range(3)] == [True, True, False]
+
+
+def test_room_is_never_made_by_forgetting_a_key_of_the_same_decision() -> None:
+    limit = KeyedLimit(KeysRule(("user_id", "promotion_id"), hard_per_s=1.0, max_keys=2))
+    assert limit.enter({"user_id": "a", "promotion_id": "p"}, 0.0).admitted
+    assert limit.enter({"user_id": "a", "promotion_id": "q"}, 5.0).admitted
+    assert {key[1] for key in limit._table} == {"a", "q"}
+    assert not limit.enter({"user_id": "a", "promotion_id": "r"}, 5.5).admitted
+    assert not limit.enter({"user_id": "b", "promotion_id": "r"}, 5.5).admitted
+    assert limit.enter({"user_id": "b", "promotion_id": "r"}, 6.5).admitted
+
+
+def test_a_full_table_finds_its_idle_keys_in_a_few_decisions() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=2, max_keys=320))
+    for user in range(320):
+        for _ in range(1 if user == 319 else 2):
+            limit.enter({"user_id": user}, 0.0)
+    tries = [limit.enter({"user_id": "new"}, 1.0).admitted for _ in range(10)]
+    assert tries == [False] * 9 + [True]
+
+
+@given(
+    arrivals=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.floats(0, 0.7)), max_size=150),
+    burst=st.integers(1, 3),
+)
+def test_no_key_exceeds_its_rate_in_any_window_though_the_table_overflows(
+    arrivals: list[tuple[int, int, float]], burst: int
+) -> None:
+    limit = KeyedLimit(KeysRule(("user_id", "promotion_id"), hard_per_s=2.0, burst=burst, max_keys=5))
+    now, admitted = 100.0, dict[tuple[str, int], list[float]]()
+    for user, promotion, gap in arrivals:
+        now += gap
+        if limit.enter({"user_id": user, "promotion_id": promotion}, now).admitted:
+            admitted.setdefault(("user_id", user), []).append(now)
+            admitted.setdefault(("promotion_id", promotion), []).append(now)
+        assert len(limit) <= 5
+    for times in admitted.values():
+        for first in range(len(times)):
+            for last in range(first, len(times)):
+                width = Fraction(times[last]) - Fraction(times[first])
+                assert last - first + 1 <= 2 * width + burst + Fraction(1, 10**8)
+
+
+def test_eight_threads_get_exactly_the_burst_of_a_key(hammer: Hammer) -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=40))
+
+    def work(_: int) -> int:
+        return sum(limit.enter({"user_id": "one"}, 1.0).admitted for _turn in range(200))
+
+    assert sum(hammer(work)) == 40

@@ -1,0 +1,344 @@
+"""One message, one straight line: what happens to each kind of message, without Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import itertools
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Message as RawMessage
+
+from shadowstream.config import TopicSettings
+from shadowstream.events import Carried, Event, Listeners, Outcome
+from shadowstream.gate import ADMITTED, OpenGate, Ticket, Verdict
+from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
+from shadowstream.kafka.engine import Binding, Engine, fate
+from shadowstream.kafka.offsets import Piece, source
+from shadowstream.kafka.outlets import Interrupted
+from shadowstream.kafka.worker.assembly import _synchronous as synchronous
+from shadowstream.lane import Lane, current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MARKED = [("x-shadow", b"1;run=fcst-1111")]
+FAST = TopicSettings("t", "t", retries=2, backoff_s=0.001)
+
+
+class Exits:
+    """Outlets that remember."""
+
+    def __init__(self) -> None:
+        self.copies: list[tuple[str, int, str]] = []
+        self.full = False
+
+    def park(self, raw: RawMessage, piece: Piece) -> None:
+        self._keep("park", raw, "")
+
+    def quarantine(self, raw: RawMessage, piece: Piece, reason: str) -> None:
+        self._keep("quarantine", raw, reason)
+
+    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException) -> None:
+        self._keep("dlq", raw, type(error).__name__)
+
+    def _keep(self, kind: str, raw: RawMessage, why: str) -> None:
+        if self.full:
+            raise Interrupted
+        self.copies.append((kind, raw.offset() or 0, why))
+
+
+class Says:
+    """A gate that gives the tickets it was given, then admits, and remembers what it was told back."""
+
+    def __init__(self, *tickets: Ticket) -> None:
+        self.tickets = list(tickets)
+        self.told: list[Outcome] = []
+
+    def enter(self, now: float) -> Ticket:
+        return self.tickets.pop(0) if self.tickets else ADMITTED
+
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        self.told.append(outcome)
+
+    def level(self, now: float) -> None:
+        return None
+
+
+@dataclass
+class Heard:
+    """A hook that remembers."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def on(self, event: Event) -> None:
+        self.events.append(event)
+
+    def total(self, name: str) -> dict[str, int]:
+        sums: dict[str, int] = {}
+        for event in self.events:
+            assert isinstance(event, Carried)
+            for key, count in getattr(event, name).items():
+                sums[key] = sums.get(key, 0) + count
+        return sums
+
+
+@dataclass
+class Rig:
+    """An engine and everything around it that a test looks at."""
+
+    lane: Lane = Lane.NORMAL
+    handler: Callable[[Any], object] = lambda _: None
+    gate: Any = field(default_factory=OpenGate)
+    shared: bool = True
+    topic: TopicSettings = FAST
+    exits: Exits = field(default_factory=Exits)
+    heard: Heard = field(default_factory=Heard)
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def carry(self, *headers: list[tuple[str, bytes | None]] | None, before: Callable[[Piece], None] | None = None) -> Piece:
+        binding = Binding(self.lane, self.topic, "command", self.handler, self.gate, self.shared)
+        engine = Engine(binding, MarkReader(), self.exits, Listeners([self.heard]), self.stopping)  # type: ignore[arg-type]
+        piece = Piece([
+            RawMessage(topic="t", partition=3, offset=number, value=b"{}", headers=each)
+            for number, each in enumerate(headers)
+        ])
+        if before is not None:
+            before(piece)
+        contextvars.copy_context().run(engine.carry, piece)
+        return piece
+
+
+def test_a_normal_message_is_handled_and_settled() -> None:
+    seen: list[int | None] = []
+    rig = Rig(handler=lambda message: seen.append(message.offset()))
+    piece = rig.carry(None, [("trace", b"1")])
+    assert seen == [0, 1]
+    assert piece.lowest() is None
+    assert rig.heard.total("outcomes") == {"handled": 2}
+    assert rig.heard.total("verdicts") == {"admit": 2}
+
+
+def test_the_normal_cursor_steps_over_shadow_and_the_shadow_cursor_over_normal() -> None:
+    for lane, expected in ((Lane.NORMAL, [0, 2]), (Lane.SHADOW, [1])):
+        seen: list[int] = []
+        rig = Rig(lane=lane, handler=lambda message, seen=seen: seen.append(message.offset()))
+        piece = rig.carry(None, MARKED, [])
+        assert seen == expected
+        assert piece.done == 3
+        assert sum(event.stepped_over for event in rig.heard.events if isinstance(event, Carried)) == 3 - len(expected)
+
+
+def test_the_handler_runs_in_its_messages_lane_and_the_lane_is_left_afterwards() -> None:
+    runs: list[str | None] = []
+
+    def handler(_: object) -> None:
+        mark = current()
+        runs.append(mark and mark.run)
+
+    Rig(lane=Lane.SHADOW, handler=handler).carry(MARKED, [("x-shadow", b"1;run=other")])
+    Rig(lane=Lane.NORMAL, handler=handler).carry(None)
+    assert runs == ["fcst-1111", "other", None]
+    assert current() is None
+
+
+def test_an_async_handler_runs_in_its_lane_too() -> None:
+    runs: list[str | None] = []
+
+    async def handler(_: object) -> None:
+        await asyncio.sleep(0)
+        mark = await asyncio.create_task(asyncio.to_thread(current))
+        runs.append(mark and mark.run)
+
+    Rig(lane=Lane.SHADOW, handler=synchronous(handler)).carry(MARKED, [("x-shadow", b"1;run=other")])
+    assert runs == ["fcst-1111", "other"]
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), SystemExit(3), KeyboardInterrupt(), StopIteration(), MemoryError(), GeneratorExit()]
+)
+def test_a_handler_that_raises_anything_is_recorded_and_the_next_runs(error: BaseException) -> None:
+    def handler(message: RawMessage) -> None:
+        if message.offset() == 0:
+            raise error
+
+    gate = Says()
+    rig = Rig(handler=handler, gate=gate)
+    piece = rig.carry(None, None)
+    assert piece.done == 2
+    assert rig.exits.copies == [("dlq", 0, type(error).__name__)]
+    assert rig.heard.total("outcomes") == {"failed": 1, "handled": 1}
+    assert gate.told == [Outcome.FAILED] * 3 + [Outcome.HANDLED]
+
+
+def test_a_handler_that_succeeds_on_a_retry_is_handled_once() -> None:
+    attempts = itertools.count()
+
+    def handler(_: object) -> None:
+        if next(attempts) < 2:
+            raise ValueError
+
+    gate = Says()
+    rig = Rig(handler=handler, gate=gate)
+    rig.carry(None)
+    assert gate.told == [Outcome.FAILED, Outcome.FAILED, Outcome.HANDLED]
+    assert rig.heard.total("outcomes") == {"handled": 1}
+    assert rig.exits.copies == []
+
+
+def test_a_cancelled_handler_is_told_to_the_gate_as_neither_success_nor_failure() -> None:
+    def handler(_: object) -> None:
+        raise asyncio.CancelledError
+
+    gate = Says()
+    Rig(handler=handler, gate=gate, topic=replace(FAST, retries=0)).carry(None)
+    assert gate.told == [Outcome.CANCELLED]
+
+
+def test_each_retry_passes_the_gate_and_may_be_refused_there() -> None:
+    def handler(_: object) -> None:
+        raise ValueError
+
+    gate = Says(ADMITTED, Ticket(verdict=Verdict.PARK, by="breaker"))
+    rig = Rig(lane=Lane.SHADOW, handler=handler, gate=gate)
+    rig.carry(MARKED)
+    assert rig.exits.copies == [("park", 0, "")]
+    assert rig.heard.total("outcomes") == {"parked": 1}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "copies"),
+    [(Verdict.PARK, "parked", [("park", 0, "")]), (Verdict.SHED, "shed", [])],
+)
+def test_a_refused_message_ends_in_the_verdicts_outcome_and_is_not_handled(
+    verdict: Verdict, outcome: str, copies: list[tuple[str, int, str]]
+) -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, gate=Says(Ticket(verdict=verdict, by="rate")))
+    piece = rig.carry(MARKED)
+    assert piece.lowest() is None
+    assert rig.exits.copies == copies
+    assert rig.heard.total("outcomes") == {outcome: 1}
+
+
+def test_a_message_told_to_wait_is_asked_for_again_and_handled() -> None:
+    wait = Ticket(verdict=Verdict.WAIT, wait_s=0.001, by="rate")
+    rig = Rig(lane=Lane.SHADOW, gate=Says(wait, wait))
+    rig.carry(MARKED)
+    assert rig.heard.total("outcomes") == {"handled": 1}
+    assert rig.heard.total("verdicts") == {"wait": 2, "admit": 1}
+
+
+def test_a_message_admitted_above_the_soft_limit_is_counted_so() -> None:
+    rig = Rig(lane=Lane.SHADOW, gate=Says(Ticket(soft=True)))
+    rig.carry(MARKED)
+    assert rig.heard.total("verdicts") == {"admit_soft": 1}
+
+
+def test_a_waiting_message_is_not_settled_when_the_work_is_called_off() -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, gate=Says(*[Ticket(verdict=Verdict.WAIT, wait_s=60.0)] * 9))
+
+    def call_off(piece: Piece) -> None:
+        def cancel() -> None:
+            while not piece.running:
+                time.sleep(0)
+            piece.cancelled = True
+            rig.stopping.set()
+
+        threading.Thread(target=cancel).start()
+
+    piece = rig.carry(MARKED, MARKED, before=call_off)
+    assert piece.lowest() == 0
+    assert rig.heard.total("outcomes") == {}
+
+
+def test_a_cancelled_piece_starts_nothing() -> None:
+    rig = Rig(handler=pytest.fail)
+    piece = rig.carry(None, before=lambda piece: setattr(piece, "cancelled", True))
+    assert piece.lowest() == 0
+
+
+def test_a_copy_that_could_not_be_queued_before_the_stop_leaves_its_message_unsettled() -> None:
+    rig = Rig(lane=Lane.SHADOW)
+    rig.exits.full = True
+    piece = rig.carry([("x-shadow", b"")], MARKED)
+    assert piece.lowest() == 0
+
+
+def test_a_stale_run_is_stepped_over_and_counted() -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail)
+    rig.carry([("x-shadow", b"1;run=a;exp=1000")])
+    assert rig.heard.total("outcomes") == {"expired": 1}
+    assert rig.exits.copies == []
+
+
+def test_an_unreadable_mark_is_quarantined_with_its_reason_and_the_log_goes_on() -> None:
+    rig = Rig(lane=Lane.SHADOW)
+    rig.carry([("x-shadow", b"")], MARKED, [("x-shadow", b"9"), ("x-shadow", b"1")])
+    assert [(kind, offset) for kind, offset, _ in rig.exits.copies] == [("quarantine", 0), ("quarantine", 2)]
+    assert rig.heard.total("outcomes") == {"quarantined": 2, "handled": 1}
+    assert rig.heard.total("reasons") == {"empty": 1, "conflict": 1}
+
+
+def test_a_header_that_is_almost_ours_is_counted_and_stays_normal() -> None:
+    rig = Rig()
+    rig.carry([("X-Shadow", b"1")])
+    assert rig.heard.total("reasons") == {"near_miss": 1}
+    assert rig.heard.total("outcomes") == {"handled": 1}
+
+
+def test_on_a_topic_without_a_shadow_cursor_a_marked_message_is_quarantined_never_handled() -> None:
+    rig = Rig(lane=Lane.NORMAL, handler=pytest.fail, shared=False)
+    rig.carry(MARKED)
+    assert rig.exits.copies == [("quarantine", 0, "misrouted")]
+
+
+def test_an_unmarked_message_on_a_shadow_topic_is_quarantined_never_handled() -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, shared=False)
+    rig.carry(None)
+    assert rig.exits.copies == [("quarantine", 0, "unmarked")]
+
+
+READINGS = [
+    NORMAL,
+    UNREADABLE,
+    Reading(Kind.QUARANTINE, None, "too_many_headers"),
+    Reading(Kind.QUARANTINE, None, "bad_signature"),
+    Reading(Kind.SHADOW, None, ""),
+    Reading(Kind.EXPIRED, None, ""),
+]
+
+
+@pytest.mark.parametrize("reading", READINGS, ids=lambda reading: f"{reading.kind}-{reading.reason}")
+def test_each_reading_has_exactly_one_owner_among_the_two_lanes(reading: Reading) -> None:
+    mine = {Lane.NORMAL: Kind.NORMAL, Lane.SHADOW: Kind.SHADOW}
+    owners = [
+        lane
+        for lane in Lane
+        if reading.kind is mine[lane] or fate(lane, shared=True, reading=reading) is not None
+    ]
+    assert len(owners) == 1
+
+
+def test_what_a_handler_produces_holds_back_the_message_that_caused_it() -> None:
+    held: list[Any] = []
+
+    def handler(_: object) -> None:
+        piece = source.get()
+        assert piece is not None
+        held.append(piece.hold_current())
+
+    piece = Rig(handler=handler).carry(None, None)
+    assert [raw.offset() for _, raw in held] == [0, 1]
+    assert piece.lowest() == 0
+
+
+def test_a_lost_output_dead_letters_the_message_that_caused_it() -> None:
+    rig = Rig()
+    piece = rig.carry(None)
+    assert piece.on_lost_output is not None
+    piece.on_lost_output(piece.messages[0], "message timed out")
+    assert rig.exits.copies == [("dlq", 0, "RuntimeError")]

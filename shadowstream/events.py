@@ -114,7 +114,7 @@ class CommitFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CopyFailed(Event):
-    """A parked, quarantined or dead-lettered copy was not delivered; its offset stays unsettled and it is tried again."""
+    """A parked, quarantined or dead-lettered copy was not delivered; it is tried again, its offset unsettled."""
 
     topic: str
     error: str

@@ -10,6 +10,7 @@ from typing import Any
 
 from shadowstream.errors import SetupError
 from shadowstream.kafka import Worker
+from shadowstream.lane import Lane
 
 __all__ = ["add_parser", "run"]
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ["SHADOWSTREAM__WORKER__METRICS_PORT"] = str(args.metrics_port)
     worker = _loaded(args.app)
     if args.strict and worker.settings.shadow is None:
-        worker.settings.of("shadow")
+        worker.settings.of(Lane.SHADOW)
     worker.run(lanes=args.lane, fail_fast=args.fail_fast)
     return 0
 

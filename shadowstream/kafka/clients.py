@@ -63,7 +63,9 @@ CURES = {
 def consumer_properties(lane: LaneSettings) -> dict[str, Any]:
     """Return the lane's consumer properties; commits are the engine's business."""
     ours = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": False}
-    return {"auto.offset.reset": "earliest"} | _without(lane.kafka, PRODUCER_ONLY) | ours
+    # A topic made after the start, or given more partitions, should be found in seconds and not in five minutes.
+    defaults = {"auto.offset.reset": "earliest", "topic.metadata.refresh.interval.ms": 10_000}
+    return defaults | _without(lane.kafka, PRODUCER_ONLY) | ours
 
 
 def producer_properties(lane: LaneSettings) -> dict[str, Any]:

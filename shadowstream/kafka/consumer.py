@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import Producer as RawProducer
@@ -76,9 +76,7 @@ class Consumer:
         properties = producer_properties(settings.shadow or settings.normal)
         self._client = RawProducer(properties | {"error_cb": quiet_of_errors(Lane.SHADOW)})
         group = str(settings.normal.kafka["group.id"])
-        self._outlets = {
-            topic: Outlets(self._client, topic, Lane.SHADOW, group, self._listeners) for topic in topics
-        }
+        self._outlets = {topic: Outlets(self._client, topic, Lane.SHADOW, group, self._listeners) for topic in topics}
         # Offsets are stored as with confluent-kafka, so that commit() without arguments means what it means there.
         self.raw = RawConsumer(consumer_properties(settings.normal) | {"enable.auto.offset.store": True})
         """The client's own consumer, for everything that is not here."""
@@ -124,10 +122,10 @@ class Consumer:
         asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
         """Commit one message's offset, some offsets, or everything that poll() has returned."""
-        what = {"message": message.raw} if message is not None else {}
+        what: dict[str, Any] = {} if message is None else {"message": message.raw}
         if offsets is not None:
             what = {"offsets": offsets}
-        answer: list[TopicPartition] | None = self.raw.commit(asynchronous=asynchronous, **what)
+        answer: list[TopicPartition] | None = self.raw.commit(asynchronous=asynchronous, **what)  # type: ignore[call-overload] # one of its three forms
         return answer
 
     def close(self) -> None:
@@ -196,9 +194,7 @@ class Consumer:
     def _count(self, raw: RawMessage, lane: Lane, outcome: Outcome, seconds: tuple[float, ...] = ()) -> None:
         if self._listeners:
             topic = raw.topic() or ""
-            self._listeners.on(
-                Carried(lane, topic, raw.partition() or 0, topic, {outcome: 1}, 0, {}, seconds=seconds)
-            )
+            self._listeners.on(Carried(lane, topic, raw.partition() or 0, topic, {outcome: 1}, 0, {}, seconds=seconds))
 
 
 def _gates(

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka import Message as RawMessage
@@ -49,8 +50,9 @@ ROOM_S = 0.25
 LEVELS_EVERY_S = 1.0
 
 
-class Parts(Protocol):
-    """What a cursor is put together from."""
+@dataclass(slots=True)
+class Parts:
+    """Everything a cursor is put together from."""
 
     lane: Lane
     consumer: RawConsumer
@@ -59,18 +61,22 @@ class Parts(Protocol):
     settings: WorkerSettings
     listeners: Listeners
     gates: Gates
-    strands: Mapping[str, Strands]
-    """By Kafka topic."""
-    stopping: Event
-    """Wakes strands that rest."""
-    room: Event
-    """Set by strands whenever a piece is finished."""
     start_at: Callable[[list[TopicPartition]], list[TopicPartition]]
     """Gives newly assigned partitions the offset to begin at, where the group has none."""
+    strands: dict[str, Strands] = field(default_factory=dict)
+    """By Kafka topic."""
+    stopping: Event = field(default_factory=Event)
+    """Wakes strands that rest."""
+    room: Event = field(default_factory=Event)
+    """Set by strands whenever a piece is finished."""
+    failures: list[BaseException] = field(default_factory=list)
+    """Errors of ours that ended a strand."""
 
-    def failure(self) -> BaseException | None:
-        """Return the error of ours that ended a strand, if one did."""
-        ...
+    def ended(self, failure: BaseException | None) -> None:
+        """Take note that a piece is finished, or that a strand failed."""
+        if failure is not None:
+            self.failures.append(failure)
+        self.room.set()
 
 
 class Cursor:
@@ -117,7 +123,7 @@ class Cursor:
                     window.opened(piece)
         self._make_room()
         self._tick(time.monotonic())
-        if (failure := self._parts.failure()) is not None:
+        for failure in self._parts.failures:
             raise BrokerError(f"lane {self._parts.lane}: a strand failed: {failure!r}; see the log above") from failure
 
     def _fetched(self) -> list[RawMessage]:
@@ -270,10 +276,13 @@ class Cursor:
 
     def _high(self, topic: str, partition: int) -> int | None:
         try:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            # None on a timeout, whatever the stubs say.
+            answer: tuple[int, int] | None = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), cached=True
+            )
         except KafkaException:
             return None
-        return high if high is not None and high >= 0 else None
+        return answer[1] if answer is not None and answer[1] >= 0 else None
 
     def _close(self) -> None:
         self._drain(list(self._windows), self._parts.settings.drain_s)

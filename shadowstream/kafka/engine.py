@@ -24,7 +24,7 @@ from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, source
-from shadowstream.kafka.outlets import Interrupted, Outlets, headers_of
+from shadowstream.kafka.outlets import Interrupted, Outlets
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
@@ -61,28 +61,40 @@ class Binding:
     """Whether the other lane's cursor reads this Kafka topic too."""
 
     def delays_s(self) -> tuple[float, ...]:
-        """Return how long to rest before each attempt."""
-        backoff = self.topic.backoff_s
-        return (0.0, *(min(backoff * 2**n, MAX_BACKOFF_S) for n in range(self.topic.retries)))
+        """Return how long to rest before each retry."""
+        return tuple(min(self.topic.backoff_s * 2**n, MAX_BACKOFF_S) for n in range(self.topic.retries))
 
 
 class Tally:
-    """What happened to the messages of one piece since it was last announced; one strand's own."""
+    """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
 
-    __slots__ = ("announce_at", "outcomes", "partition", "reasons", "seconds", "stepped_over", "verdicts")
+    __slots__ = (
+        "announce_at", "error", "now", "outcomes", "partition", "reasons", "seconds", "stepped_over", "verdicts", "wall",
+    )  # fmt: skip
 
-    def __init__(self, partition: int, now: float) -> None:
+    def __init__(self, partition: int) -> None:
         self.partition = partition
-        self.begin(now)
+        self.now = time.monotonic()
+        """Monotonic seconds when the strand last looked at the clock: after each message, not before it too."""
+        self.wall = time.time() - self.now
+        """Unix seconds at monotonic zero."""
+        self.error: BaseException | None = None
+        """What the handler raised at its last attempt."""
+        self.begin()
 
-    def begin(self, now: float) -> None:
-        """Start counting anew at monotonic time ``now``."""
-        self.announce_at = now + ANNOUNCE_S
+    def begin(self) -> None:
+        """Start counting anew."""
+        self.announce_at = self.now + ANNOUNCE_S
         self.outcomes: Counter[Outcome] = Counter()
         self.verdicts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self.seconds: list[float] = []
         self.stepped_over = 0
+
+    def tick(self) -> float:
+        """Look at the clock."""
+        self.now = time.monotonic()
+        return self.now
 
 
 def fate(lane: Lane, shared: bool, reading: Reading) -> tuple[Outcome, str] | None:  # noqa: FBT001 - a pure rule
@@ -115,10 +127,10 @@ class Engine:
     ) -> None:
         self.binding = binding
         self.outlets = outlets
-        self._reader = reader.read
+        self._read = reader.read
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
-        self._call = _called if binding.lane is Lane.NORMAL else _called_in_lane
-        self._handler = binding.handler
+        self._foreign = _foreign(binding)
+        self._handler = binding.handler if binding.lane is Lane.NORMAL else _in_lane(binding.handler)
         self._gate = binding.gate
         self._delays = binding.delays_s()
         self._listeners = listeners
@@ -130,7 +142,7 @@ class Engine:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
         source.set(piece)
         piece.on_lost_output = self._lost_output(piece)
-        tally = Tally(piece.messages[0].partition() or 0, time.monotonic())
+        tally = Tally(piece.messages[0].partition() or 0)
         # Said before `cancelled` is looked at: whoever cancels looks the other way round.
         piece.running = True
         try:
@@ -145,89 +157,84 @@ class Engine:
             self._announce(tally)
 
     def handle(self, raw: RawMessage, piece: Piece, tally: Tally) -> bool:
-        """Carry one message; False when it was interrupted and is not settled."""
-        reading = self._read(raw)
+        """Carry one message: read mark, ask gate, run handler, tell gate; False when called off and not settled."""
+        try:
+            headers = raw.headers()
+        except SystemError:
+            reading = UNREADABLE
+        else:
+            reading = NORMAL if headers is None else self._read(headers, tally.now + tally.wall)  # type: ignore[arg-type]
         if reading.kind is not self._mine:
             self._aside(raw, reading, piece, tally)
             return True
         message = Message(raw, reading.mark)
-        error: BaseException | None = None
-        for delay_s in self._delays:
-            ticket = self._ticket(delay_s, piece, tally)
-            if ticket is None:
-                return False
-            if ticket.verdict is not Verdict.ADMIT:
-                self._refused(raw, ticket, piece, tally)
-                return True
-            error = self._attempt(message, ticket, tally)
-            if error is None:
-                break
-        self._settle(raw, reading, error, piece, tally)
-        return True
+        ticket = self._gate.enter(tally.now)
+        outcome = self._attempt(message, ticket, tally) if ticket.verdict is Verdict.ADMIT else None
+        if outcome is not Outcome.HANDLED:
+            outcome = self._persevere(message, ticket, outcome, piece, tally)
+        if self._counting:
+            self._count(outcome, reading, tally)
+        return outcome is not Outcome.CANCELLED
 
-    def _read(self, raw: RawMessage) -> Reading:
+    def _attempt(self, message: Message, ticket: Ticket, tally: Tally) -> Outcome:
+        """Run the handler once in its lane and tell the gate."""
+        began = tally.now
         try:
-            headers = headers_of(raw)
-        except SystemError:
-            return UNREADABLE
-        return NORMAL if headers is None else self._reader(headers, time.time())
-
-    def _ticket(self, delay_s: float, piece: Piece, tally: Tally) -> Ticket | None:
-        """Ask the gate after a rest, and again while it says wait; None when interrupted."""
-        if delay_s and not self._rested(delay_s, piece):
-            return None
-        ticket = self._gate.enter(time.monotonic())
-        while ticket.verdict is Verdict.WAIT:
-            tally.verdicts["wait"] += 1
-            self._announce_when_due(tally)
-            if not self._rested(ticket.wait_s, piece):
-                return None
-            ticket = self._gate.enter(time.monotonic())
-        return ticket
-
-    def _attempt(self, message: Message, ticket: Ticket, tally: Tally) -> BaseException | None:
-        """Run the handler once in its lane and tell the gate; return what it raised."""
-        started = time.monotonic()
-        error = self._call(self._handler, message)
-        now = time.monotonic()
-        if error is None:
+            self._handler(message)
             outcome = Outcome.HANDLED
-        else:
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
+            tally.error = error
             outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.FAILED
-        self._gate.leave(ticket, outcome, now)
+        tally.now = time.monotonic()
+        self._gate.leave(ticket, outcome, tally.now)
         if self._counting:
-            tally.seconds.append(now - started)
+            tally.seconds.append(tally.now - began)
             tally.verdicts["admit_soft" if ticket.soft else "admit"] += 1
-        return error
+        return outcome
 
-    def _settle(
-        self, raw: RawMessage, reading: Reading, error: BaseException | None, piece: Piece, tally: Tally
-    ) -> None:
-        if error is not None:
-            self._dead_letter(raw, error, piece)
-        if self._counting:
-            tally.outcomes[Outcome.HANDLED if error is None else Outcome.FAILED] += 1
-            if reading is NEAR_MISS:
-                tally.reasons[reading.reason] += 1
-            self._announce_when_due(tally)
+    def _persevere(
+        self, message: Message, ticket: Ticket, outcome: Outcome | None, piece: Piece, tally: Tally
+    ) -> Outcome:
+        """Go on with a message that was refused or failed at first: wait, retry, give up."""
+        delays = iter(self._delays)
+        while outcome is not Outcome.HANDLED:
+            if outcome is not None:
+                delay_s = next(delays, None)
+                if delay_s is None:
+                    return self._dead_letter(message.raw, tally.error, piece)
+                if not self._rested(delay_s, piece, tally):
+                    return Outcome.CANCELLED
+                ticket = self._gate.enter(tally.now)
+            while ticket.verdict is Verdict.WAIT:
+                tally.verdicts[ticket.verdict] += 1
+                self._announce_when_due(tally)
+                if not self._rested(ticket.wait_s, piece, tally):
+                    return Outcome.CANCELLED
+                ticket = self._gate.enter(tally.now)
+            if ticket.verdict is not Verdict.ADMIT:
+                return self._refused(message.raw, ticket, piece, tally)
+            outcome = self._attempt(message, ticket, tally)
+        return outcome
 
-    def _dead_letter(self, raw: RawMessage, error: BaseException, piece: Piece) -> None:
+    def _dead_letter(self, raw: RawMessage, error: BaseException | None, piece: Piece) -> Outcome:
         lane, command = self.binding.lane, self.binding.command
         where = f"topic={raw.topic()} partition={raw.partition()} offset={raw.offset()}"
         self._throttle.say(
             type(error).__name__, f"handler_failed lane={lane} command={command} {where} error={error!r}"
         )
-        self.outlets.dead_letter(raw, piece, error)
+        self.outlets.dead_letter(raw, piece, error or RuntimeError("unknown"))
+        return Outcome.FAILED
 
-    def _refused(self, raw: RawMessage, ticket: Ticket, piece: Piece, tally: Tally) -> None:
+    def _refused(self, raw: RawMessage, ticket: Ticket, piece: Piece, tally: Tally) -> Outcome:
         tally.verdicts[ticket.verdict] += 1
-        if ticket.verdict is Verdict.PARK:
-            self.outlets.park(raw, piece)
-        tally.outcomes[Outcome.PARKED if ticket.verdict is Verdict.PARK else Outcome.SHED] += 1
+        if ticket.verdict is Verdict.SHED:
+            return Outcome.SHED
+        self.outlets.park(raw, piece)
+        return Outcome.PARKED
 
     def _aside(self, raw: RawMessage, reading: Reading, piece: Piece, tally: Tally) -> None:
         """Do what is to be done with a message that this lane does not handle."""
-        verdict = fate(self.binding.lane, self.binding.shared, reading)
+        verdict = None if reading.kind in self._foreign else fate(self.binding.lane, self.binding.shared, reading)
         if verdict is None:
             tally.stepped_over += 1
             return
@@ -237,21 +244,27 @@ class Engine:
             self.outlets.quarantine(raw, piece, reason)
         tally.outcomes[outcome] += 1
 
-    def _rested(self, seconds: float, piece: Piece) -> bool:
+    def _rested(self, seconds: float, piece: Piece, tally: Tally) -> bool:
         """Rest; False when the work was called off meanwhile."""
-        until = time.monotonic() + seconds
+        until = tally.tick() + seconds
         while not piece.cancelled:
-            left = until - time.monotonic()
-            if left <= 0:
+            if (left := until - tally.tick()) <= 0:
                 return True
             self._stopping.wait(min(left, SLICE_S))
         return False
 
-    def _lost_output(self, piece: Piece) -> Callable[[RawMessage, str], None]:
+    def _lost_output(self, piece: Piece) -> Callable[[RawMessage, str], object]:
         return lambda raw, error: self._dead_letter(raw, RuntimeError(error), piece)
 
+    def _count(self, outcome: Outcome, reading: Reading, tally: Tally) -> None:
+        if outcome is not Outcome.CANCELLED:
+            tally.outcomes[outcome] += 1
+        if reading is NEAR_MISS:
+            tally.reasons[reading.reason] += 1
+        self._announce_when_due(tally)
+
     def _announce_when_due(self, tally: Tally) -> None:
-        if time.monotonic() >= tally.announce_at:
+        if tally.now >= tally.announce_at:
             self._announce(tally)
 
     def _announce(self, tally: Tally) -> None:
@@ -268,18 +281,19 @@ class Engine:
             tally.reasons,
             tuple(tally.seconds),
         )
-        tally.begin(time.monotonic())
+        tally.begin()
         self._listeners.on(fact)
 
 
-def _called(handler: Handler, message: Message) -> BaseException | None:
-    try:
-        handler(message)
-    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
-        return error
-    return None
+def _foreign(binding: Binding) -> frozenset[Kind]:
+    """Return the kinds that are stepped over whatever else was read, so that `fate` is asked only in rare cases."""
+    kinds = (Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED)
+    return frozenset(kind for kind in kinds if fate(binding.lane, binding.shared, Reading(kind, None, "")) is None)
 
 
-def _called_in_lane(handler: Handler, message: Message) -> BaseException | None:
-    with entered(message.mark):
-        return _called(handler, message)
+def _in_lane(handler: Handler) -> Handler:
+    def run(message: Message) -> None:
+        with entered(message.mark):
+            handler(message)
+
+    return run

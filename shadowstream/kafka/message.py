@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from shadowstream.lane import Lane
 
@@ -56,7 +56,8 @@ class Message:
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
         """Return all headers in their order, duplicates included; None when there are none."""
-        return self.raw.headers()
+        # The client types headers as what produce() takes; consumed ones are a list with binary values.
+        return cast("list[tuple[str, bytes | None]] | None", self.raw.headers())
 
     def topic(self) -> str | None:
         """Return the Kafka topic it was read from."""

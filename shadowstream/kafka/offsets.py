@@ -47,7 +47,7 @@ class Piece:
         """True from the first message started to the last one finished; written by the strand only."""
         self.size = sum(map(len, messages))
         """Payload bytes."""
-        self.on_lost_output: Callable[[RawMessage, str], None] | None = None
+        self.on_lost_output: Callable[[RawMessage, str], object] | None = None
         """Told when an output of a message was not delivered."""
         self._tokens = count()
 

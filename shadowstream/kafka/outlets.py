@@ -18,7 +18,7 @@ import traceback
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -73,8 +73,8 @@ def headers_of(raw: RawMessage) -> Headers | None:
     Raises:
         SystemError: a header key is not UTF-8, and the client gives none of them.
     """
-    headers: Headers | None = raw.headers()
-    return headers
+    # The client types headers as what produce() takes; consumed ones are a list with binary values.
+    return cast("Headers | None", raw.headers())
 
 
 class Outlets:
@@ -130,7 +130,7 @@ class Outlets:
                 copy.topic,
                 copy.value,
                 copy.key,
-                headers=copy.headers,
+                headers=list(copy.headers),
                 timestamp=copy.timestamp,
                 on_delivery=partial(self._reported, copy),
             )

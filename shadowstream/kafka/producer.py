@@ -77,28 +77,27 @@ class Producer:
             ConfigError: the work at hand is shadow and the shadow lane is off.
         """
         mark = current()
+        pairs: Any = None
         if headers is not None:
-            mark, headers = self._agreed(mark, headers)
+            mark, pairs = self._agreed(mark, headers)
         lane = Lane.NORMAL
         if mark is not None:
             lane = Lane.SHADOW
             stamp = self._stamp(mark)
-            headers = [*headers, *stamp] if headers else stamp
+            pairs = [*pairs, *stamp] if pairs else stamp
             topic = self._rerouted.get(topic, topic)
         piece = source.get()
         if piece is not None:
             on_delivery = self._held(piece, lane, on_delivery)
         client = self._clients.get(lane) or self._client(lane)
         try:
-            client.produce(
-                topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=headers
-            )
+            client.produce(topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=pairs)
         except BufferError:
             self._produce_later(
                 client,
                 partial(
                     client.produce,
-                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=headers,
+                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=pairs,
                 ),
             )  # fmt: skip
 

@@ -11,7 +11,7 @@ import asyncio
 import inspect
 import threading
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,11 @@ from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import Producer as RawProducer
 
-from shadowstream.config import Route, TopicSettings, WorkerSettings
+from shadowstream.config import Route, TopicSettings
 from shadowstream.errors import BrokerError
 from shadowstream.gate import Gates, Verdict
 from shadowstream.kafka.clients import consumer_properties, explained, logger_of, mark_reader, producer_properties
-from shadowstream.kafka.cursor import Cursor
+from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.outlets import Outlets
 from shadowstream.kafka.producer import quiet_of_errors
@@ -33,12 +33,14 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from confluent_kafka import KafkaError
+
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
     from shadowstream.headers import MarkReader
     from shadowstream.kafka.engine import Handler
 
-__all__ = ["LaneParts", "Registration", "assemble"]
+__all__ = ["Registration", "assemble"]
 
 log = logger_of("assembly")
 
@@ -54,33 +56,6 @@ class Registration:
     handler: Handler
 
 
-@dataclass(slots=True)
-class LaneParts:
-    """Everything a cursor is put together from."""
-
-    lane: Lane
-    consumer: RawConsumer
-    incremental: bool
-    settings: WorkerSettings
-    listeners: Listeners
-    gates: Gates
-    start_at: Callable[[list[TopicPartition]], list[TopicPartition]]
-    strands: dict[str, Strands] = field(default_factory=dict)
-    stopping: threading.Event = field(default_factory=threading.Event)
-    room: threading.Event = field(default_factory=threading.Event)
-    failures: list[BaseException] = field(default_factory=list)
-
-    def ended(self, failure: BaseException | None) -> None:
-        """Take note that a piece is finished, or that a strand failed."""
-        if failure is not None:
-            self.failures.append(failure)
-        self.room.set()
-
-    def failure(self) -> BaseException | None:
-        """Return the error of ours that ended a strand, if one did."""
-        return self.failures[0] if self.failures else None
-
-
 def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registration], listeners: Listeners) -> Cursor:
     """Build the cursor of one lane.
 
@@ -90,11 +65,12 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
     """
     ours = settings.of(lane)
     cursor: Cursor
-    consumer = RawConsumer(
-        consumer_properties(ours)
-        | {"error_cb": quiet_of_errors(lane), "on_commit": lambda error, places: cursor.committed(error, places)}
-    )
-    parts = LaneParts(
+
+    def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
+        cursor.committed(error, places)
+
+    consumer = RawConsumer(consumer_properties(ours) | {"error_cb": quiet_of_errors(lane), "on_commit": on_commit})
+    parts = Parts(
         lane=lane,
         consumer=consumer,
         incremental=_incremental(ours),
@@ -114,7 +90,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
 
 
 def _engine(
-    ours: LaneSettings, registration: Registration, parts: LaneParts, client: RawProducer, reader: MarkReader
+    ours: LaneSettings, registration: Registration, parts: Parts, client: RawProducer, reader: MarkReader
 ) -> Engine:
     topic = ours.topics[registration.topic]
     on_refusal = Verdict(topic.on_limit) if ours.lane is Lane.SHADOW else Verdict.WAIT

@@ -80,7 +80,8 @@ class Worker:
     def run(self, lanes: Lanes | None = None, *, fail_fast: bool = False) -> None:
         """Run until SIGTERM or Ctrl-C; both lanes mean one process each.
 
-        ``lanes`` overrides what the worker was built with. With ``fail_fast`` a cluster that cannot be reached or lacks a topic ends it instead of being waited for.
+        ``lanes`` overrides what the worker was built with. With ``fail_fast`` a cluster that cannot be reached or
+        lacks a topic ends it instead of being waited for.
 
         Raises:
             SystemExit: with 2 after a wrong set-up, 3 when the brokers failed us, 4 when a handler outlived the drain.
@@ -130,7 +131,7 @@ class Worker:
 
     def _check(self, *, fail_fast: bool) -> None:
         if not self._registrations:
-            raise SetupError("no topic has a handler: decorate a function with @worker.handles(\"TOPIC\")")
+            raise SetupError('no topic has a handler: decorate a function with @worker.handles("TOPIC")')
         if not fail_fast:
             return
         client = RawProducer(producer_properties(self.settings.normal))
@@ -166,8 +167,12 @@ class Worker:
         os.nice(self.settings.of(lane).worker.nice)
         cursor = self._assembled(lane)
         watch_parent(cursor.stop)
-        signals = iter((cursor.stop, _end_now))
-        with on_signals(lambda: next(signals, _end_now)()):
+        answers = iter((cursor.stop, _end_now))
+
+        def signalled() -> None:
+            next(answers, _end_now)()
+
+        with on_signals(signalled):
             cursor.run()
         if cursor.hung:
             log.error("handlers_hung lane=%s: their messages are not committed and will be read again", lane)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, tzinfo
 from threading import Barrier, Thread
 from threading import Event as Flag
 from typing import TYPE_CHECKING
@@ -200,10 +201,10 @@ def test_open_lasts_exactly_open_for_on_the_clock_given_and_wait_s_is_at_most_a_
 
 
 def test_the_wall_clock_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Tomorrow(pybreaker.datetime):  # type: ignore[name-defined,misc]
+    class Tomorrow(datetime):
         @classmethod
-        def now(cls, tz: object = None) -> Tomorrow:
-            return cls(2099, 1, 1, tzinfo=pybreaker.UTC)
+        def now(cls, tz: tzinfo | None = None) -> Tomorrow:
+            return cls(2099, 1, 1, tzinfo=tz)
 
     gated = Gated().opened(now=10.0)
     monkeypatch.setattr(pybreaker, "datetime", Tomorrow)
@@ -306,7 +307,7 @@ def test_every_transition_is_announced_once_with_its_reason(ear: Ear) -> None:
 class Shouting(CircuitBreakerListener):
     """A pybreaker listener that raises."""
 
-    def state_change(self, *_: object) -> None:  # type: ignore[override]
+    def state_change(self, *_: object) -> None:
         raise RuntimeError("not today")
 
 
@@ -335,7 +336,7 @@ def test_a_pybreaker_listener_may_use_the_gate_while_it_is_told() -> None:
     gated, seen = Gated(), []
 
     class Curious(CircuitBreakerListener):
-        def state_change(self, cb: CircuitBreaker, *_: object) -> None:  # type: ignore[override]
+        def state_change(self, cb: CircuitBreaker, *_: object) -> None:
             seen.append((gated.gate.enter(0.5).by, gated.gate.level(0.5).breaker, cb.current_state))
 
     gated.circuit.add_listener(Curious())
@@ -349,7 +350,7 @@ def test_forcing_the_state_while_the_gate_changes_it_never_deadlocks(hammer: Ham
     heard = Flag()
 
     class Curious(CircuitBreakerListener):
-        def state_change(self, *_: object) -> None:  # type: ignore[override]
+        def state_change(self, *_: object) -> None:
             gated.gate.level(0.0)
             heard.set()
 

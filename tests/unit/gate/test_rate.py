@@ -191,6 +191,12 @@ def test_a_clock_set_back_admits_no_extra_burst() -> None:
     assert admitted_of(bucket, [1000.1, 1000.1]) == [1000.1]
 
 
+def test_a_thread_that_is_late_with_its_reading_is_not_refused_for_it() -> None:
+    bucket = Bucket(1000.0, 5)
+    assert admitted_of(bucket, [10.0, 9.99, 9.98]) == [10.0, 9.99, 9.98]
+    assert bucket.tokens(9.97) == 2.0
+
+
 def test_a_clock_that_jumps_an_hour_ahead_admits_one_burst_and_then_the_rate() -> None:
     bucket = Bucket(10.0, 5)
     admitted_of(bucket, [1000.0] * 9)

@@ -100,13 +100,17 @@ class Rig:
     heard: Heard = field(default_factory=Heard)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def carry(self, *headers: list[tuple[str, bytes | None]] | None, before: Callable[[Piece], None] | None = None) -> Piece:
+    def carry(
+        self, *headers: list[tuple[str, bytes | None]] | None, before: Callable[[Piece], None] | None = None
+    ) -> Piece:
         binding = Binding(self.lane, self.topic, "command", self.handler, self.gate, self.shared)
         engine = Engine(binding, MarkReader(), self.exits, Listeners([self.heard]), self.stopping)  # type: ignore[arg-type]
-        piece = Piece([
-            RawMessage(topic="t", partition=3, offset=number, value=b"{}", headers=each)
-            for number, each in enumerate(headers)
-        ])
+        piece = Piece(
+            [
+                RawMessage(topic="t", partition=3, offset=number, value=b"{}", headers=each)
+                for number, each in enumerate(headers)
+            ]
+        )
         if before is not None:
             before(piece)
         contextvars.copy_context().run(engine.carry, piece)
@@ -316,9 +320,7 @@ READINGS = [
 def test_each_reading_has_exactly_one_owner_among_the_two_lanes(reading: Reading) -> None:
     mine = {Lane.NORMAL: Kind.NORMAL, Lane.SHADOW: Kind.SHADOW}
     owners = [
-        lane
-        for lane in Lane
-        if reading.kind is mine[lane] or fate(lane, shared=True, reading=reading) is not None
+        lane for lane in Lane if reading.kind is mine[lane] or fate(lane, shared=True, reading=reading) is not None
     ]
     assert len(owners) == 1
 

@@ -1,0 +1,1 @@
+"""Orders: what was used is settled or cancelled, and the chain ends."""

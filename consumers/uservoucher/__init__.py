@@ -1,0 +1,1 @@
+"""A user's vouchers: what was claimed is dispatched."""

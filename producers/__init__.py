@@ -1,0 +1,1 @@
+"""Where the voucher chain begins: `ss_distribution` claims vouchers."""

@@ -1,0 +1,16 @@
+"""The full-chain stress test: send, watch, compare, judge.
+
+============  =====================================================================
+``demo``      the plan of ``shadowstream demo``: its phases, from start to verdict
+``embedded``  a broker inside this process, for machines without one
+``topics``    the chain's topics on a cluster: made for one run, and taken away
+``load``      sends on a schedule, whatever comes back
+``services``  the chain's services as processes, and the numbers on their pages
+``observe``   reads the chain's topics as any other client would, and keeps the books
+``verdict``   the laws, as checks over numbers
+``table``     shows a run while it goes on
+============  =====================================================================
+
+What is measured is measured from outside: the load knows what it sent and when it meant to, the observer reads the
+topics with a plain client, and the services' own pages are held against both.
+"""

@@ -1,0 +1,283 @@
+"""The owner of a consumer, on a scripted client: what it reads, hands over, pauses and commits."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as RawMessage
+
+from shadowstream.config import TopicSettings, WorkerSettings
+from shadowstream.errors import BrokerError
+from shadowstream.events import CommitFailed, Event, Listeners, Rebalanced, Troubled
+from shadowstream.gate import OpenGate
+from shadowstream.headers import MarkReader
+from shadowstream.kafka.cursor import Cursor, Parts
+from shadowstream.kafka.engine import Binding, Engine
+from shadowstream.kafka.worker.strands import Strands
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Client:
+    """A consumer's stand-in: gives what was laid out for it and remembers what it was asked to do."""
+
+    def __init__(self) -> None:
+        self.log: list[RawMessage] = []
+        self.commits: list[tuple[bool, dict[tuple[str, int], int]]] = []
+        self.commit_error: KafkaError | None = None
+        self.paused: set[tuple[str, int]] = set()
+        self.polls = 0
+        self.closed = False
+        self.calls: dict[str, Any] = {}
+
+    def subscribe(self, topics: list[str], **calls: Any) -> None:
+        self.calls = calls
+
+    def poll(self, timeout: float) -> RawMessage | None:
+        self.polls += 1
+        return self.log.pop(0) if self.log else None
+
+    def consume(self, number: int, timeout: float) -> list[RawMessage]:
+        batch, self.log = self.log[:number], self.log[number:]
+        return batch
+
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+        if self.commit_error is not None:
+            raise KafkaException(self.commit_error)
+        self.commits.append((asynchronous, {(each.topic, each.partition): each.offset for each in offsets}))
+        return offsets
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.paused |= {(each.topic, each.partition) for each in places}
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.paused -= {(each.topic, each.partition) for each in places}
+
+    def assign(self, places: list[TopicPartition]) -> None: ...
+
+    def unassign(self) -> None: ...
+
+    def get_watermark_offsets(self, place: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        return 0, 100
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Exits:
+    """Outlets that are never used."""
+
+    def serve(self) -> None: ...
+
+
+class NoGates:
+    """No gate has anything to tell."""
+
+    def levels(self, now: float) -> list[Event]:
+        return []
+
+
+@dataclass
+class Rig:
+    """A cursor on a scripted client, with the handler's door held by the test."""
+
+    client: Client = field(default_factory=Client)
+    events: list[Event] = field(default_factory=list)
+    handled: list[int] = field(default_factory=list)
+    door: threading.Event = field(default_factory=threading.Event)
+    inside: threading.Event = field(default_factory=threading.Event)
+    max_messages: int = 10
+    drain_s: float = 5.0
+    cursor: Cursor = field(init=False)
+    parts: Parts = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = WorkerSettings(commit_every_s=0.0, drain_s=self.drain_s, revoke_s=self.drain_s, batch=5)
+        self.parts = Parts(
+            lane=Lane.NORMAL,
+            consumer=self.client,  # type: ignore[arg-type]
+            incremental=False,
+            settings=settings,
+            listeners=Listeners([self]),
+            gates=NoGates(),  # type: ignore[arg-type]
+            start_at=lambda places: places,
+        )
+        topic = TopicSettings("t", "t", max_messages=self.max_messages)
+        binding = Binding(Lane.NORMAL, topic, "c", self._handle, OpenGate(), shared=True)
+        engine = Engine(binding, MarkReader(), Exits(), Listeners(), self.parts.stopping)  # type: ignore[arg-type]
+        self.parts.strands["t"] = Strands(engine, self.parts.ended)
+        self.cursor = Cursor(self.parts)
+
+    def on(self, event: Event) -> None:
+        self.events.append(event)
+
+    def _handle(self, message: Any) -> None:
+        self.inside.set()
+        self.door.wait()
+        self.handled.append(message.offset())
+
+    def lay_out(self, *offsets: int, partition: int = 0) -> None:
+        self.client.log += [RawMessage(topic="t", partition=partition, offset=each, value=b"v") for each in offsets]
+
+    def assign(self, *partitions: int) -> None:
+        self.cursor._assigned(self.client, [TopicPartition("t", each) for each in partitions])  # type: ignore[arg-type]
+
+    def turn_until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(10_000):
+            if condition():
+                return
+            self.cursor.turn()
+        pytest.fail("it never came")
+
+
+@pytest.fixture
+def rig() -> Iterator[Rig]:
+    rig = Rig()
+    yield rig
+    rig.door.set()
+    rig.parts.strands["t"].end()
+
+
+def test_what_is_handled_is_committed_and_nothing_else(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(3, 4, 9)
+    rig.turn_until(rig.inside.is_set)
+    assert all(offsets == {("t", 0): 3} for _, offsets in rig.client.commits)
+    rig.door.set()
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 10})])
+    assert rig.handled == [3, 4, 9]
+
+
+def test_a_message_of_a_partition_that_is_not_ours_is_not_handled(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.lay_out(1, partition=5)
+    rig.lay_out(2, partition=0)
+    rig.turn_until(lambda: rig.handled == [2])
+
+
+def test_a_stuck_topic_is_paused_and_polling_goes_on(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(*range(10))
+    rig.turn_until(lambda: rig.client.paused == {("t", 0)})
+    before = rig.client.polls
+    for _ in range(5):
+        rig.cursor.turn()
+    assert rig.client.polls == before + 5
+    rig.door.set()
+    rig.turn_until(lambda: rig.client.paused == set())
+    assert rig.handled == list(range(10))
+
+
+def test_everything_is_resumed_on_assign(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(*range(10))
+    rig.turn_until(lambda: rig.client.paused == {("t", 0)})
+    rig.assign(0, 1)
+    assert rig.client.paused == set()
+
+
+def test_a_revoked_partition_finishes_what_runs_starts_nothing_and_is_committed_at_once(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(1, 2, 3)
+    rig.turn_until(rig.inside.is_set)
+    threading.Timer(0.05, rig.door.set).start()
+    rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert rig.handled == [1]
+    assert rig.client.commits[-1] == (False, {("t", 0): 2})
+
+
+def test_a_lost_partition_is_not_committed(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.lay_out(1)
+    rig.turn_until(lambda: rig.handled == [1])
+    rig.client.commits.clear()
+    rig.cursor._lost(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    rig.cursor.turn()
+    assert rig.client.commits == []
+    assert Rebalanced(Lane.NORMAL, "lost", (("t", 0),)) in rig.events
+
+
+def test_a_completion_of_an_older_assignment_changes_nothing(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(1)
+    rig.turn_until(rig.inside.is_set)
+    rig.cursor._lost(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    rig.assign(0)
+    rig.client.commits.clear()
+    rig.door.set()
+    rig.turn_until(lambda: rig.handled == [1])
+    rig.cursor.turn()
+    assert rig.client.commits == []
+
+
+def test_a_refused_commit_is_counted_and_tried_again(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.client.commit_error = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+    rig.lay_out(1)
+    rig.turn_until(lambda: CommitFailed(Lane.NORMAL, "REBALANCE_IN_PROGRESS") in rig.events)
+    rig.client.commit_error = None
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+
+
+def test_a_commit_that_fails_later_for_one_partition_is_tried_again(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.lay_out(1)
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.client.commits.clear()
+    rig.cursor.committed(KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [TopicPartition("t", 0, 2)])
+    rig.cursor.turn()
+    assert rig.client.commits == [(True, {("t", 0): 2})]
+
+
+def test_an_error_of_the_client_is_told_and_the_loop_goes_on(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.client.log.append(RawMessage(topic="t", error=KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)))
+    rig.lay_out(1)
+    rig.turn_until(lambda: rig.handled == [1])
+    assert Troubled(Lane.NORMAL, "UNKNOWN_TOPIC_OR_PART") in rig.events
+
+
+def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
+    rig.lay_out(1, 2)
+    thread = threading.Thread(target=rig.cursor.run)
+    rig.assign(0)
+    thread.start()
+    rig.inside.wait()
+    rig.cursor.stop()
+    rig.door.set()
+    thread.join(10)
+    assert rig.client.closed
+    assert rig.client.commits[-1] == (False, {("t", 0): rig.handled[-1] + 1})
+    assert not rig.cursor.hung
+
+
+def test_close_ends_although_a_handler_never_returns() -> None:
+    rig = Rig(drain_s=0.05)
+    rig.lay_out(1)
+    rig.assign(0)
+    thread = threading.Thread(target=rig.cursor.run)
+    thread.start()
+    rig.inside.wait()
+    rig.cursor.stop()
+    thread.join(10)
+    assert rig.client.closed
+    assert rig.cursor.hung
+    assert all(offsets == {("t", 0): 1} for _, offsets in rig.client.commits)
+    rig.door.set()
+
+
+def test_an_error_of_ours_in_a_strand_ends_the_lane_instead_of_losing_a_message(rig: Rig) -> None:
+    rig.parts.ended(RuntimeError("a bug"))
+    with pytest.raises(BrokerError, match="a bug"):
+        rig.cursor.turn()

@@ -1,0 +1,163 @@
+"""Copies: what they hold, and that the source waits for their delivery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Message as RawMessage
+
+from shadowstream.events import CopyFailed, Event, Listeners
+from shadowstream.kafka import outlets as outlets_module
+from shadowstream.kafka.offsets import Piece
+from shadowstream.kafka.outlets import Interrupted, Outlets, side_topics
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Report = tuple[dict[str, Any], "Callable[[KafkaError | None, object], None]"]
+
+
+class Client:
+    """A producer's stand-in: keeps what it is given until the test reports on it."""
+
+    def __init__(self) -> None:
+        self.sent: list[Report] = []
+        self.full = 0
+        self.refuses: KafkaError | None = None
+
+    def produce(self, topic: str, value: object, key: object, *, on_delivery: Any, **rest: Any) -> None:
+        if self.full:
+            self.full -= 1
+            raise BufferError
+        if self.refuses is not None:
+            error, self.refuses = self.refuses, None
+            raise KafkaException(error)
+        self.sent.append(({"topic": topic, "value": value, "key": key, **rest}, on_delivery))
+
+    def poll(self, timeout: float) -> int:
+        return 0
+
+    def report(self, error: KafkaError | None = None) -> dict[str, Any]:
+        copy, on_delivery = self.sent.pop(0)
+        on_delivery(error, None)
+        return copy
+
+
+class Heard:
+    """A hook that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def on(self, event: Event) -> None:
+        self.events.append(event)
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def outlets(client: Client, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Outlets:
+    monkeypatch.setattr(outlets_module, "RETRY_S", 0.0)
+    return Outlets(client, "t", Lane.SHADOW, "g.shadow", Listeners([heard]))  # type: ignore[arg-type]
+
+
+def piece() -> Piece:
+    marked: list[tuple[str, bytes | None]] = [("x-shadow", b"1;run=r"), ("trace", None), ("trace", b"\xff")]
+    return Piece(
+        [RawMessage(topic="t", partition=7, offset=41, key=b"k", value=b"v", headers=marked, timestamp=(1, 1234))]
+    )
+
+
+def test_a_copy_keeps_everything_and_says_where_it_came_from(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    outlets.quarantine(held.messages[0], held, "empty")
+    copy = client.report()
+    assert (copy["topic"], copy["key"], copy["value"], copy["timestamp"]) == ("t.quarantine", b"k", b"v", 1234)
+    assert copy["headers"] == [
+        ("x-shadow", b"1;run=r"),
+        ("trace", None),
+        ("trace", b"\xff"),
+        ("kafka_dlt-original-topic", b"t"),
+        ("kafka_dlt-original-partition", b"\0\0\0\7"),
+        ("kafka_dlt-original-offset", b"\0\0\0\0\0\0\0\x29"),
+        ("kafka_dlt-original-timestamp", (1234).to_bytes(8, "big")),
+        ("kafka_dlt-original-timestamp-type", b"CreateTime"),
+        ("kafka_dlt-original-consumer-group", b"g.shadow"),
+        ("shadowstream-reason", b"empty"),
+    ]
+
+
+def test_a_dead_letter_tells_the_exception(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    outlets.dead_letter(held.messages[0], held, KeyError("voucher"))
+    copy = client.report()
+    headers = dict(copy["headers"])
+    assert copy["topic"] == "t.shadow.dlq"
+    assert headers["kafka_dlt-exception-fqcn"] == b"builtins.KeyError"
+    assert headers["kafka_dlt-exception-message"] == b"'voucher'"
+    assert b"KeyError" in headers["kafka_dlt-exception-stacktrace"]
+
+
+def test_no_two_lanes_share_a_dead_letter_topic() -> None:
+    assert side_topics("t", Lane.NORMAL)["dlq"] == "t.dlq"
+    assert side_topics("t", Lane.SHADOW)["dlq"] == "t.shadow.dlq"
+
+
+def test_the_source_is_answered_for_only_after_the_delivery_report(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    outlets.park(held.messages[0], held)
+    held.done = 1
+    assert held.lowest() == 41
+    client.report()
+    assert held.lowest() is None
+
+
+def test_an_undelivered_copy_is_tried_again_and_its_offset_waits(
+    outlets: Outlets, client: Client, heard: Heard
+) -> None:
+    held = piece()
+    outlets.park(held.messages[0], held)
+    held.done = 1
+    client.report(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    assert held.lowest() == 41
+    assert heard.events == [CopyFailed(Lane.SHADOW, "t.shadow.parked", "TOPIC_AUTHORIZATION_FAILED")]
+    outlets.serve()
+    client.report()
+    assert held.lowest() is None
+
+
+def test_a_copy_too_large_for_the_broker_goes_without_its_value(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    client.refuses = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    outlets.park(held.messages[0], held)
+    outlets.serve()
+    copy = client.report()
+    assert copy["value"] is None
+    assert copy["headers"][-1] == ("shadowstream-left-out", b"value")
+
+
+def test_a_full_queue_is_waited_for(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    client.full = 3
+    outlets.park(held.messages[0], held)
+    assert len(client.sent) == 1
+
+
+def test_a_full_queue_is_not_waited_for_once_the_work_is_called_off(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    held.cancelled = True
+    client.full = 3
+    with pytest.raises(Interrupted):
+        outlets.park(held.messages[0], held)
+    assert held.held == set()

@@ -16,22 +16,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import confluent_kafka
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 import shadowstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from containers.kafka import KafkaContainer
 
-__all__ = ["CLIENT", "FOREIGN", "Ground", "child", "end_with_parent", "machine", "outcome", "produced", "say", "started"]
+    AnyProducer = Producer | shadowstream.Producer
+    Headers = list[tuple[str, str | bytes | None]]
+
+__all__ = [
+    "CLIENT",
+    "FOREIGN",
+    "Ground",
+    "child",
+    "end_with_parent",
+    "machine",
+    "outcome",
+    "produced",
+    "say",
+    "started",
+]
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 CHILD_S: Final = 180.0
 CLIENT: Final = {"enable.idempotence": True, "linger.ms": 5, "queue.buffering.max.messages": 100_000}
 """Producer properties of both sides, so that neither wins by its settings."""
-FOREIGN: Final = [
+SECRET: Final = {"SHADOW_KEY_1": "only-for-benchmarks-0123456789abcdef"}
+PAYLOAD: Final = b"v" * 200
+FOREIGN: Final[Headers] = [
     ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
     ("content-type", b"application/json"),
 ]
@@ -51,6 +67,10 @@ class Ground:
     broker: KafkaContainer
     folder: Path
 
+    def load(self, path: Path) -> shadowstream.Settings:
+        """Read a settings file of ours."""
+        return shadowstream.load(path, environ=SECRET, strict=True)
+
     def topic(self, name: str, config: dict[str, str] | None = None) -> str:
         """Create a topic of one partition."""
         self.broker.create_topics({name: 1}, config)
@@ -67,7 +87,12 @@ class Ground:
         document = {
             "service": "benchmark",
             "mark": {"trust": "signed", "keys": [{"id": "k1", "secret_env": "SHADOW_KEY_1"}]},
-            "kafka": {"bootstrap.servers": self.broker.bootstrap, "group.id": group, "client.id": "benchmark", **CLIENT},
+            "kafka": {
+                "bootstrap.servers": self.broker.bootstrap,
+                "group.id": group,
+                "client.id": "benchmark",
+                **CLIENT,
+            },
             "topics": {topic: {}},
             "worker": {"drain": "1s"},
         }
@@ -84,25 +109,28 @@ class Ground:
         return int(high - low)
 
 
-def produced(produce: Callable[[], object], client: Producer, count: int) -> None:
-    """Call ``produce`` so many times the way every producing side here does, and wait for the last delivery."""
-    poll = client.poll
+def produced(client: AnyProducer, topic: str, headers: Headers | None, count: int) -> None:
+    """Produce so many messages of 200 bytes the way every side here does, and wait for the last delivery.
+
+    It polls once in a thousand messages and whenever the queue is full.
+    """
+    produce, poll = client.produce, client.poll
     for number in range(count):
         if number % 1000 == 0:
             poll(0)
         try:
-            produce()
+            produce(topic, PAYLOAD, headers=headers)
         except BufferError:
-            _produced_later(produce, client)
+            _produced_later(client, topic, headers)
     if left := client.flush(60):
-        raise KafkaException(f"{left} messages were not delivered within 60 s")
+        raise RuntimeError(f"{left} messages were not delivered within 60 s")
 
 
-def _produced_later(produce: Callable[[], object], client: Producer) -> None:
+def _produced_later(client: AnyProducer, topic: str, headers: Headers | None) -> None:
     while True:
         client.poll(0.05)
         with suppress(BufferError):
-            produce()
+            client.produce(topic, PAYLOAD, headers=headers)
             return
 
 
@@ -110,9 +138,8 @@ def _produced_later(produce: Callable[[], object], client: Producer) -> None:
 def started(module: str, *arguments: object, capture: bool = False) -> Iterator[subprocess.Popen[str]]:
     """Run a module in a process of its own; it has ended when the block is left, however that happens."""
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    environment = os.environ | {"SHADOW_KEY_1": "only-for-benchmarks-0123456789abcdef"}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE if capture else sys.stderr, text=True
+        command, cwd=ROOT, env=os.environ | SECRET, stdout=subprocess.PIPE if capture else sys.stderr, text=True
     )
     try:
         yield process

@@ -15,24 +15,22 @@ import json
 import os
 import signal
 import sys
+from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Literal
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer
 
 import shadowstream as ss
 from benchmarks.figures import Paired, Row, paired
-from benchmarks.ground import CLIENT, FOREIGN, child, end_with_parent, produced, say
+from benchmarks.ground import FOREIGN, child, end_with_parent, produced, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
     from benchmarks.ground import Ground
 
 __all__ = ["measured"]
 
-PAYLOAD: Final = b"v" * 200
 BATCH: Final = 1000
 Side = Literal["raw", "ours"]
 
@@ -102,9 +100,59 @@ def ours(settings: ss.Settings, topic: str, calls: int) -> float:
     return watch.seconds
 
 
-def filled(ground: Ground, topic: str, count: int, lane: ss.Lane) -> None:
-    """Write messages of 200 bytes with two foreign headers; the first and the last are normal in any case."""
-    say(f"(a) writing {count} messages of the {lane} lane")
-    settings = ss.load(ground.settings(f"fill-{topic}", topic), strict=True)
-    client = Producer({"bootstrap.servers": ground.broker.bootstrap, **CLIENT})
-    header = [ss.Producer(settings).stamp] if False else []  # placeholder
+def filled(ground: Ground, topic: str, count: int, *, shadow: bool) -> None:
+    """Write the topic's messages, each with two foreign headers; the first and the last are normal in any case."""
+    say(f"(a) writing {count} {'shadow' if shadow else 'normal'} messages")
+    client = ss.Producer(ground.load(ground.settings(f"fill-{topic}", ground.topic(topic))))
+    produced(client, topic, FOREIGN, 1)
+    with ss.entered(ss.Mark(run="bench") if shadow else None):
+        produced(client, topic, FOREIGN, count - 2)
+    produced(client, topic, FOREIGN, 1)
+    if (found := ground.count(topic)) != count:
+        raise RuntimeError(f"topic {topic} holds {found} messages, not {count}")
+
+
+def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int) -> Paired:
+    """Alternate raw, ours, raw, ours, ... raw, each in a fresh process and a fresh group; in messages per second."""
+    sides: list[Side] = ["raw", "ours"] * rounds + ["raw"]
+    rates: dict[Side, list[float]] = {"raw": [], "ours": []}
+    for number, side in enumerate(sides):
+        settings = ground.settings(f"{topic}-{number}", topic)
+        expected = count if side == "raw" else calls
+        seconds = child("benchmarks.throughput", side, settings, topic, expected)["seconds"]
+        rates[side].append(count / seconds)
+        say(f"(a) {topic} {number + 1}/{len(sides)} {side}: {count / seconds:,.0f} messages/s")
+    return paired(rates["raw"], rates["ours"])
+
+
+def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
+    """Return the rows of the table, and everything measured."""
+    count, rounds = (60_000, 2) if quick else (400_000, 7)
+    filled(ground, "normal-only", count, shadow=False)
+    handled = compared(ground, "normal-only", count, rounds, count)
+    ground.drop("normal-only")
+    filled(ground, "shadow-only", count, shadow=True)
+    stepped = compared(ground, "shadow-only", count, rounds, 2)
+    ground.drop("shadow-only")
+    rows = [
+        Row("worker / raw loop", handled.ratio.median, "ratio", 0.8, note=str(handled.ratio)),
+        Row("raw loop / raw loop (noise)", handled.control.median, "ratio", note=str(handled.control)),
+        Row("raw loop", handled.base.median, "msg/s", note=str(handled.base)),
+        Row("worker", handled.other.median, "msg/s", note=str(handled.other)),
+        Row("worker stepping over / raw loop", stepped.ratio.median, "ratio", note=str(stepped.ratio)),
+        Row("worker stepping over", stepped.other.median, "msg/s", note=str(stepped.other)),
+    ]
+    method = {"messages": count, "rounds": rounds, "payload_bytes": 200, "foreign_headers": 2, "about": __doc__}
+    return rows, {"method": method, "handled": asdict(handled), "stepped_over": asdict(stepped)}
+
+
+def main(side: str, settings: str, topic: str, calls: str) -> None:
+    """Be one side, in this process; prints what it measured as JSON."""
+    end_with_parent()
+    run = raw if side == "raw" else ours
+    seconds = run(ss.load(settings, strict=True), topic, int(calls))
+    sys.stdout.write(json.dumps({"seconds": seconds}) + "\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

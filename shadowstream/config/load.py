@@ -56,12 +56,12 @@ def load(
     live: Mapping[str, object] | None = None,
     strict: bool = False,
 ) -> Settings:
-    """Read, check and resolve one service's configuration.
+    """Read, check and resolve one service's configuration; ``SHADOWSTREAM_CONFIG`` names another file than ``path``.
 
     Raises:
         ConfigError: normal's part is wrong, or with ``strict`` any part; it lists all problems of both parts.
     """
-    found = examine(path, environ=environ, live=live)
+    found = examine(environ.get("SHADOWSTREAM_CONFIG", path), environ=environ, live=live)
     if found.settings is None or (strict and found.problems):
         raise ConfigError(found.problems)
     return found.settings

@@ -72,7 +72,7 @@ class Load:
         self._letter = letter
         self._schedule = schedule
         self._send = send
-        self._delivered = 0
+        self._unanswered: set[str] = set()
         self._undelivered: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"load-{letter}", daemon=True)
@@ -97,11 +97,11 @@ class Load:
     @property
     def waiting(self) -> int:
         """How many messages the brokers have not answered for."""
-        return len(self.due) - self._delivered - len(self._undelivered)
+        return len(self._unanswered)
 
     def sent(self) -> set[str]:
-        """Return the ids of the messages that the brokers did not refuse."""
-        return set(self.due) - self._undelivered
+        """Return the ids of the messages that are on the log, as far as the brokers said."""
+        return set(self.due) - self._undelivered - self._unanswered
 
     def _run(self) -> None:
         began = time.monotonic()
@@ -116,15 +116,16 @@ class Load:
 
     def _one(self, voucher_id: str, due: float) -> None:
         def reported(error: object, _message: object) -> None:
-            if error is None:
-                self._delivered += 1
-            else:
+            if error is not None:
                 self._undelivered.add(voucher_id)
+            self._unanswered.discard(voucher_id)
 
         # Known before it is sent: the end of the chain may see it at once.
         self.due[voucher_id] = due
+        self._unanswered.add(voucher_id)
         try:
             self._send(voucher_id, reported)
         except BufferError:
             del self.due[voucher_id]
+            self._unanswered.discard(voucher_id)
             self.refused += 1

@@ -1,4 +1,4 @@
-"""What the tests of the Kafka room share: settings on the shared broker, plain clients beside ours, conditions to wait on.
+"""What the tests of the Kafka room share: settings on the shared broker, plain clients beside ours, a way to wait.
 
 PYTEST_DONT_REWRITE: the tests import it before pytest could. They reach everything through the `rig` fixture.
 """

@@ -121,8 +121,9 @@ def test_a_consumer_that_knows_nothing_of_marks_still_reads_our_messages_and_our
     worker, producer = rig.worker(settings), ss.Producer(settings)
     got: list[tuple[Lane, bytes | None, bytes | None, Any]] = []
     worker.handles(topic)(lambda message: got.append((message.lane, message.key(), message.value(), message.headers())))
+    expires_at = int(rig.started_at) + 3600
     producer.produce(topic, b"ours", b"k1", headers={"trace": b"7"})
-    with ss.entered(ss.Mark(run="fcst-1111", expires_at=99_999_999_999)):
+    with ss.entered(ss.Mark(run="fcst-1111", expires_at=expires_at)):
         producer.produce(topic, b"marked", b"k2", headers={"trace": b"8"})
     assert producer.flush(10) == 0
     rig.send(topic, ["plain"], [("trace", b"9"), ("trace", None)], key=b"k3")
@@ -132,7 +133,7 @@ def test_a_consumer_that_knows_nothing_of_marks_still_reads_our_messages_and_our
         eventually(lambda: len(got) == 3, "three messages handled")
 
     foreign = [(message.key(), message.value(), message.headers()) for message in rig.read(topic)]
-    mark = b"1;run=fcst-1111;exp=99999999999;hop=1"
+    mark = b"1;run=fcst-1111;exp=%d;hop=1" % expires_at
     assert foreign == [
         (b"k1", b"ours", [("trace", b"7")]),
         (b"k2", b"marked", [("trace", b"8"), ("x-shadow", mark)]),

@@ -49,6 +49,26 @@ for name, thing in vars(shadowstream).items():
 print(json.dumps(found))
 """
 
+WITHOUT_EXTRAS = """
+import json, sys
+asked = []
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1:]:
+            frame = sys._getframe(1)
+            while "importlib" in frame.f_code.co_filename:
+                frame = frame.f_back
+            asked.append((frame.f_code.co_filename, frame.f_lineno, name))
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled())
+try:
+    import shadowstream
+except ModuleNotFoundError as error:
+    if not asked or asked[-1][2] != str(error):
+        raise
+print(json.dumps(asked))
+"""
+
 
 def run(root: Path, *command: str) -> tuple[int, str]:
     """Run a command of this interpreter in the root folder; return its exit code and what it wrote."""
@@ -92,14 +112,14 @@ def front_door_problems(root: Path) -> list[str]:
 
 
 def extras_imported(root: Path) -> list[str]:
-    """Find extras that a plain ``import shadowstream`` imports."""
-    code, text = run(root, "-c", f"import sys, {OURS}; sys.stdout.write(' '.join(sys.modules))")
-    place = f"{OURS}/__init__.py:1"
+    """Find extras that a plain ``import shadowstream`` asks for; what its dependencies look for is their affair."""
+    code, text = run(root, "-c", WITHOUT_EXTRAS, *EXTRAS)
     if code:
-        return [f"{place}: it cannot be imported; {text.splitlines()[-1]}"]
+        return [f"{OURS}/__init__.py:1: it cannot be imported; {text.splitlines()[-1]}"]
     return [
-        f"{place}: importing it imports {name}, which is an extra; import that where it is used"
-        for name in sorted(set(EXTRAS) & set(text.split()))
+        f"{Path(path).relative_to(root)}:{line}: `import {OURS}` imports the extra {name}; import it where it is used"
+        for path, line, name in json.loads(text)
+        if Path(path).is_relative_to(root / OURS)
     ]
 
 

@@ -160,7 +160,13 @@ LAYOUT: list[tuple[str, Rule, dict[str, str], str]] = [
         f"{DOOR}:1: f is public and not in __all__",
     ),
     ("a door that does not open", places.front_door_problems, {DOOR: "1 / 0"}, f"{DOOR}:1: it cannot be imported"),
-    ("an extra imported", places.extras_imported, {DOOR: "import redis"}, f"{DOOR}:1: importing it imports redis"),
+    ("an extra imported", places.extras_imported, {DOOR: "import redis"}, f"{DOOR}:1: `import shadowstream` imports"),
+    (
+        "an extra tried by a room",
+        places.extras_imported,
+        {DOOR: "import shadowstream.gate.rate", ROOM: "\ntry:\n    from redis import Redis\nexcept ImportError: ..."},
+        f"{ROOM}:3: `import shadowstream` imports",
+    ),
     (
         "a dependency not locked",
         places.unlocked,

@@ -1,0 +1,182 @@
+"""(c) How long normal messages take while a shadow flood meets a stuck shadow handler, on one partition.
+
+500 normal messages a second all the time; in the middle third of each run, k times as many shadow messages. The
+worker runs both lanes, a process each, and its shadow handler hangs on the first message it gets. Each run compares
+its flooded third (B) with the thirds before and after it (A1, A2); the first two seconds of each third are left out (half
+a second with --quick). The flooded p99 by the mean p99 of A1 and A2 is the figure; A2 / A1 is how much the machine
+drifts with no flood at all, and the runs with k = 0 show what the method makes of nothing.
+
+Beside it, the same load and flood on a plain consumer that handles both kinds behind one limiter of 1500 a second. It has
+no A2: what the flood left in front of the normal messages would still be there.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import shadowstream as ss
+from benchmarks.figures import Row, flood_ratio, phase, spread
+from benchmarks.ground import outcome, say, started
+from benchmarks.lanes import RUN, SECOND, STAMP, read_samples
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from benchmarks.ground import Ground
+
+__all__ = ["measured"]
+
+MODULE: Final = "benchmarks.lanes"
+RATE: Final = 500
+HEADSTART_S: Final = 1.5
+"""For the generators to start their interpreters."""
+GRACE_S: Final = 1.0
+"""For the last messages to arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run: how long its thirds are and how much is sent."""
+
+    times: int
+    """Shadow messages for each normal one."""
+    third_s: float
+    settle_s: float
+    thirds: int = 3
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return what the thirds are called."""
+        return ("A1", "B", "A2")[: self.thirds]
+
+    def schedule(self, begin: int, third: int) -> range:
+        """Return the intended send times of one third that count."""
+        step = SECOND // RATE
+        first = begin + step * int(RATE * (third * self.third_s + self.settle_s))
+        return range(first, begin + step * int(RATE * (third + 1) * self.third_s), step)
+
+
+def run(ground: Ground, role: str, plan: Plan, name: str) -> dict[str, Any]:
+    """Run one system under one plan on a topic of its own; returns its phases and what the generators say."""
+    settings = ground.settings(name, ground.topic(name))
+    folder = ground.folder / f"run-{name}"
+    folder.mkdir()
+    greet(ground, settings, name)
+    with started(MODULE, role, settings, name, folder) as system:
+        wait_for(folder / "normal-ready", system)
+        if role == "worker":
+            wait_for(folder / "shadow-ready", system)
+        begin = time.monotonic_ns() + int(HEADSTART_S * SECOND)
+        generators = generated(settings, plan, name, begin)
+        time.sleep(GRACE_S)
+        ended = time.monotonic_ns()
+    samples = read_samples(folder)
+    ground.drop(name)
+    phases = {third: phase(samples, plan.schedule(begin, n), ended) for n, third in enumerate(plan.names)}
+    say(f"(c) {name}: " + ", ".join(f"{third} p99 {each.p99_ms:.1f} ms" for third, each in phases.items()))
+    return {"times": plan.times, "phases": {third: asdict(each) for third, each in phases.items()}, **generators}
+
+
+def greet(ground: Ground, settings: Path, topic: str) -> None:
+    """Put one message of each lane at the beginning, so that both lanes can say that they run."""
+    client = ss.Producer(ground.load(settings))
+    client.produce(topic, STAMP.pack(0))
+    with ss.entered(RUN):
+        client.produce(topic, STAMP.pack(0))
+    client.flush(15)
+
+
+def wait_for(path: Path, system: subprocess.Popen[str], seconds: float = 30.0) -> None:
+    """Wait until the system has made this file.
+
+    Raises:
+        RuntimeError: it ended, or did not come that far in time.
+    """
+    until = time.monotonic() + seconds
+    while not path.exists():
+        if system.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"{system.args} is not ready ({path.name}), exit code {system.poll()}; see above")
+        time.sleep(0.02)
+
+
+def generated(settings: Path, plan: Plan, topic: str, begin: int) -> dict[str, Any]:
+    """Run the load, and the flood over the second third; returns what they say of themselves."""
+    with ExitStack() as stack:
+        whole = plan.third_s * plan.thirds
+        load = stack.enter_context(started(MODULE, "load", settings, topic, begin, whole, RATE, capture=True))
+        if not plan.times:
+            return {"load": outcome(load)}
+        at, rate = begin + int(plan.third_s * SECOND), RATE * plan.times
+        arguments = (settings, topic, at, plan.third_s, rate)
+        flood = stack.enter_context(started(MODULE, "flood", *arguments, capture=True))
+        return {"load": outcome(load), "flood": outcome(flood)}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the middle of several runs of one level."""
+    p99 = [[run["phases"][third]["p99_ms"] for third in ("A1", "B", "A2")] for run in runs]
+    ratios = [flood_ratio(*each) for each in p99]
+    return {
+        "times": runs[0]["times"],
+        "ratio": spread([ratio for ratio, _ in ratios]),
+        "drift": spread([drift for _, drift in ratios]),
+        "free_p99_ms": spread([each for before, _, after in p99 for each in (before, after)]),
+        "p50_ms": spread([run["phases"]["B"]["p50_ms"] for run in runs]),
+        "p99_ms": spread([during for _, during, _ in p99]),
+        "missing": sum(each["missing"] for run in runs for each in run["phases"].values()),
+    }
+
+
+def level_rows(level: dict[str, Any]) -> list[Row]:
+    """Return the rows of one level; fifty times is the one with a target."""
+    times = level["times"]
+    wanted = 1.2 if times == 50 else None
+    rows = [
+        Row(f"{times}x flood p99 / flood-free", level["ratio"].median, "ratio", wanted, "at most", str(level["ratio"])),
+        Row(f"{times}x drift: flood-free after / before", level["drift"].median, "ratio", note=str(level["drift"])),
+        Row(f"{times}x normal p50", level["p50_ms"].median, "ms", note=str(level["p50_ms"])),
+        Row(f"{times}x normal p99", level["p99_ms"].median, "ms", note=str(level["p99_ms"])),
+    ]
+    if times == 50:
+        rows.append(Row("50x normal messages not handled", level["missing"], "messages", 0, "at most"))
+    return rows
+
+
+def plain_rows(runs: list[dict[str, Any]]) -> list[Row]:
+    """Return the rows of the plain consumer, which has no target: it is what shadowstream repairs."""
+    return [
+        Row(
+            f"plain consumer {run['times']}x normal p99",
+            flooded["p99_ms"],
+            "ms",
+            note=f"{flooded['missing']} not handled",
+        )
+        for run in runs
+        for flooded in [run["phases"]["B"]]
+    ]
+
+
+def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
+    """Return the rows of the table, and everything measured."""
+    third_s, settle_s = (3.0, 0.5) if quick else (14.0, 2.0)
+    repeats = {10: 1, 50: 1} if quick else {0: 1, 1: 1, 10: 1, 50: 3}
+    worker: dict[int, list[dict[str, Any]]] = {times: [] for times in repeats}
+    for turn in range(max(repeats.values())):
+        for times in (times for times, wanted in repeats.items() if turn < wanted):
+            plan = Plan(times, third_s, settle_s)
+            worker[times].append(run(ground, "worker", plan, f"worker-{times}x-{turn}"))
+    plain = [run(ground, "plain", Plan(times, third_s / 2, settle_s / 2, 2), f"plain-{times}x") for times in repeats]
+    levels = [summary(runs) for runs in worker.values()]
+    rows = [row for level in levels for row in level_rows(level)] + plain_rows(plain)
+    method = {
+        "normal_per_s": RATE,
+        "third_s": third_s,
+        "left_out_s": settle_s,
+        "repeats": {str(times): count for times, count in repeats.items()},
+        "about": __doc__,
+    }
+    return rows, {"method": method, "worker": worker, "plain": plain}

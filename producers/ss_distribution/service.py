@@ -28,7 +28,8 @@ FLUSH_S = 10.0
 class Distribution:
     """Claims vouchers in the lane of the work at hand; use it in a ``with`` block, which delivers the last ones."""
 
-    def __init__(self, settings: ss.Settings, *, max_block_s: float = 60.0) -> None:
+    def __init__(self, settings: ss.Settings, *, topic: str = CLAIMED, max_block_s: float = 60.0) -> None:
+        self._topic = topic
         self._producer = ss.Producer(settings, max_block_s=max_block_s)
         self._ended = threading.Event()
         self._reports = threading.Thread(target=self._serve_reports, name="delivery-reports", daemon=True)
@@ -51,7 +52,7 @@ class Distribution:
         """
         voucher = {"voucher_id": voucher_id, "user_id": user_id, "promotion_id": promotion_id}
         self._producer.produce(
-            CLAIMED, json.dumps(voucher), key=voucher_id, on_delivery=on_delivery, headers=mark_headers or None
+            self._topic, json.dumps(voucher), key=voucher_id, on_delivery=on_delivery, headers=mark_headers or None
         )
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
+from itertools import count
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,11 @@ class Stretch:
         """How many messages fall into it."""
         return self.seconds * (self.from_per_s + self.to_per_s) / 2
 
-    def when(self, count: float) -> float:
-        """Return after how many seconds ``count`` messages are due."""
+    def when(self, nth: float) -> float:
+        """Return after how many seconds the nth message is due."""
         growth = (self.to_per_s - self.from_per_s) / self.seconds
-        # The root of from*t + growth*t*t/2 = count, written so that a growth of 0 is no special case.
-        return 2 * count / (self.from_per_s + sqrt(max(self.from_per_s**2 + 2 * growth * count, 0.0)))
+        # The root of from*t + growth*t*t/2 = n, written so that a growth of 0 is no special case.
+        return 2 * nth / (self.from_per_s + sqrt(max(self.from_per_s**2 + 2 * growth * nth, 0.0)))
 
 
 def steady(rate_per_s: float, seconds: float) -> Stretch:
@@ -50,49 +51,50 @@ def due_times(stretches: Sequence[Stretch]) -> Iterator[float]:
     """Give the seconds after the start at which each message is due, one stretch after the other."""
     began = 0.0
     for stretch in stretches:
-        count = 0
+        nth = 0
         # The first message of a stretch is due one interval into it: at its very start the rate may be 0.
-        while count + 1 <= stretch.messages + 1e-9:
-            count += 1
-            yield began + stretch.when(count)
+        while nth + 1 <= stretch.messages + 1e-9:
+            nth += 1
+            yield began + stretch.when(nth)
         began += stretch.seconds
 
 
 class Load:
-    """One lane's sender, in a thread of its own.
+    """One lane's sender, in a thread of its own; it may be started again once it finished.
 
     ``send`` gets a message's id and whom to tell when it is delivered.
     """
 
-    def __init__(self, letter: str, schedule: Sequence[Stretch], send: Send) -> None:
+    def __init__(self, letter: str, send: Send) -> None:
         self.due: dict[str, float] = {}
         """Messages that the client took, by id: the monotonic second at which each was meant to be sent."""
         self.refused = 0
         """Messages that the client did not take, because its queue was full."""
+        self.failure: BaseException | None = None
+        """What ended the sender before its time."""
         self._letter = letter
-        self._schedule = schedule
         self._send = send
+        self._numbers = count()
         self._unanswered: set[str] = set()
         self._undelivered: set[str] = set()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"load-{letter}", daemon=True)
-        self.failure: BaseException | None = None
-        """What ended the sender before its time."""
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin now."""
+    def start(self, schedule: Sequence[Stretch]) -> None:
+        """Begin a schedule now."""
+        self._thread = threading.Thread(target=self._run, args=(schedule,), name=f"load-{self._letter}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Send nothing further."""
         self._stopping.set()
-        if self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join()
 
     @property
     def finished(self) -> bool:
         """Whether the schedule is done."""
-        return not self._thread.is_alive()
+        return self._thread is None or not self._thread.is_alive()
 
     @property
     def waiting(self) -> int:
@@ -103,14 +105,14 @@ class Load:
         """Return the ids of the messages that are on the log, as far as the brokers said."""
         return set(self.due) - self._undelivered - self._unanswered
 
-    def _run(self) -> None:
+    def _run(self, schedule: Sequence[Stretch]) -> None:
         began = time.monotonic()
         try:
-            for number, offset_s in enumerate(due_times(self._schedule)):
+            for offset_s in due_times(schedule):
                 due = began + offset_s
                 if self._stopping.wait(max(due - time.monotonic(), 0.0)):
                     return
-                self._one(f"{self._letter}{number:06d}", due)
+                self._one(f"{self._letter}{next(self._numbers):06d}", due)
         except Exception as error:  # noqa: BLE001 - whoever started the load asks for it
             self.failure = error
 

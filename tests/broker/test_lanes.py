@@ -123,6 +123,7 @@ def test_a_consumer_that_knows_nothing_of_marks_still_reads_our_messages_and_our
     worker.handles(topic)(lambda message: got.append((message.lane, message.key(), message.value(), message.headers())))
     expires_at = int(rig.started_at) + 3600
     producer.produce(topic, b"ours", b"k1", headers={"trace": b"7"})
+    assert producer.flush(10) == 0
     with ss.entered(ss.Mark(run="fcst-1111", expires_at=expires_at)):
         producer.produce(topic, b"marked", b"k2", headers={"trace": b"8"})
     assert producer.flush(10) == 0

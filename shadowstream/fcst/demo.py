@@ -1,0 +1,216 @@
+"""The plan of ``shadowstream demo``: start, warm up, normal alone, ramp, stuck, release, verdict.
+
+Nothing is left behind, however it ends: processes, the broker, the topics of a run on a real cluster (those are kept
+when a law was broken, to be looked at).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections import deque
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from confluent_kafka import KafkaException
+
+from shadowstream.config import load as load_settings
+from shadowstream.errors import BrokerError
+from shadowstream.fcst.embedded import EmbeddedBroker
+from shadowstream.fcst.load import Load, Stretch, steady
+from shadowstream.fcst.observe import Books, Observer, quantile
+from shadowstream.fcst.services import SERVICES, Numbers, Services, checkout
+from shadowstream.fcst.table import LaneView, Screen, View
+from shadowstream.fcst.topics import CHAIN, RunTopics
+from shadowstream.fcst.verdict import Figures, Finding, Sent, Times, TopicCount, judged
+from shadowstream.lane import Lane, Mark, entered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from shadowstream.fcst.load import OnDelivery
+
+__all__ = ["Demo", "Plan", "Result"]
+
+COMMANDS = ("voucher.dispatch", "voucher.use", "voucher.settle")
+"""By service, in the order of the chain."""
+STUCK = "voucher.dispatched"
+"""The topic whose shadow handler hangs."""
+PEAK = 10
+WARM_UP_S = 2.0
+READY_S = 60.0
+ARRIVE_S = 30.0
+DRAIN_S = 60.0
+QUIET_S = 20.0
+TICK_S = 0.5
+RECENT_S = 5.0
+RATES_OVER_S = 2.0
+ENDLESS_S = 86_400.0
+PROMOTION = "p-2026"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the user asked for."""
+
+    bootstrap: str | None
+    """A real cluster; None: the embedded broker."""
+    normal_per_s: float
+    seconds: float
+    """A third each: normal alone, ramp, stuck."""
+
+    @property
+    def third_s(self) -> float:
+        """How long each phase of the load is."""
+        return self.seconds / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run came to."""
+
+    figures: Figures
+    findings: tuple[Finding, ...]
+    seconds: float
+    """From start to verdict."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every law held."""
+        return all(finding.ok for finding in self.findings)
+
+    def as_json(self) -> str:
+        """Return the figures and the verdict as JSON."""
+        return json.dumps(
+            {"ok": self.ok, "seconds": round(self.seconds, 1), "laws": list(map(asdict, self.findings))}
+            | {"figures": asdict(self.figures)},
+            indent=2,
+        )
+
+
+class Demo:
+    """One run; what it starts it also ends."""
+
+    def __init__(self, plan: Plan, screen: Screen) -> None:
+        self._plan = plan
+        self._screen = screen
+        self._run = f"demo-{secrets.token_hex(3)}"
+        self._began = time.monotonic()
+        self._keep_topics = False
+
+    def run(self) -> Result:
+        """Run all of it.
+
+        Raises:
+            SetupError: it cannot run here.
+            BrokerError: the cluster or a service failed us.
+        """
+        home = checkout()
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shadowstream-demo-")))
+            topics = self._cluster(stack)
+            services = Services(folder)
+            stack.callback(services.stop)
+            self._screen.say(f"starting {', '.join(SERVICES)}: a process for each lane")
+            switch = folder / "stuck"
+            # Nobody can be asked to drain while he hangs.
+            stack.callback(switch.unlink, missing_ok=True)
+            services.start(home, {name: environment(home, name, topics, self._plan, switch) for name in SERVICES})
+            chain = Chain(self._loads(stack, home, topics), topics, services)
+            stack.callback(chain.stop)
+            figures = Phases(self._plan, self._screen, chain, switch).run()
+            findings = judged(figures)
+            self._keep_topics = not all(finding.ok for finding in findings)
+            self._tell(findings, services, topics)
+        return Result(figures, findings, time.monotonic() - self._began)
+
+    def _cluster(self, stack: ExitStack) -> RunTopics:
+        if self._plan.bootstrap is None:
+            broker = stack.enter_context(EmbeddedBroker())
+            self._screen.say("embedded broker: up")
+            topics = RunTopics(broker.bootstrap)
+            topics.appear()
+            return topics
+        topics = RunTopics(self._plan.bootstrap, f"{self._run}.")
+        stack.callback(self._clean_up, topics)
+        topics.create()
+        self._screen.say(f"{self._plan.bootstrap}: topics and groups of this run begin with {topics.prefix}")
+        return topics
+
+    def _clean_up(self, topics: RunTopics) -> None:
+        if self._keep_topics:
+            return
+        with suppress(KafkaException):
+            topics.delete(f"{topics.prefix}{name}{lane}" for name in SERVICES for lane in ("", ".shadow"))
+
+    def _loads(self, stack: ExitStack, home: Path, topics: RunTopics) -> Mapping[Lane, Load]:
+        """Build each lane's load on the service that claims vouchers."""
+        name = "ss_distribution"
+        settings = load_settings(
+            home / "producers" / name / "shadowstream.yaml",
+            environ={**os.environ, **shared_environment(home / "producers", name, topics)},
+        )
+        service = importlib.import_module(f"producers.{name}.service")
+        distribution = stack.enter_context(service.Distribution(settings, topic=topics.chain[0], max_block_s=5.0))
+        marks = {Lane.NORMAL: None, Lane.SHADOW: Mark(run=self._run, expires_at=int(time.time()) + 3600)}
+        return {lane: Load(lane.value[0], sender(distribution, mark)) for lane, mark in marks.items()}
+
+    def _tell(self, findings: tuple[Finding, ...], services: Services, topics: RunTopics) -> None:
+        self._screen.say("")
+        self._screen.verdict(findings)
+        if not all(finding.ok for finding in findings):
+            if words := services.last_words():
+                self._screen.say(f"\nlast words of the services:\n{words}")
+            if topics.prefix:
+                self._screen.say(f"the topics {topics.prefix}* are kept, to be looked at")
+        took_s = time.monotonic() - self._began
+        self._screen.say(f"\n{sum(not finding.ok for finding in findings)} laws broken; it took {took_s:.0f} s")
+
+
+def sender(distribution: Any, mark: Mark | None) -> Callable[[str, OnDelivery], None]:  # noqa: ANN401 - from a checkout
+    """Return what claims one voucher in the lane of a mark."""
+
+    def send(voucher_id: str, on_delivery: OnDelivery) -> None:
+        with entered(mark):
+            distribution.claim(voucher_id, f"u{voucher_id[-3:]}", PROMOTION, on_delivery=on_delivery)
+
+    return send
+
+
+def shared_environment(folder: Path, name: str, topics: RunTopics) -> dict[str, str]:
+    """Return what every service of a run is told, over its own file."""
+    told = {
+        "SHADOWSTREAM__KAFKA__BOOTSTRAP.SERVERS": topics.bootstrap,
+        "SHADOWSTREAM__KAFKA__GROUP.ID": f"{topics.prefix}{name}",
+        "VOUCHER_TOPIC_PREFIX": topics.prefix,
+    }
+    if not topics.prefix:
+        # The embedded broker answers a fetch that finds nothing only when its time is up.
+        return told | {"SHADOWSTREAM__KAFKA__FETCH.WAIT.MAX.MS": "10"}
+    configured = yaml.safe_load((folder / name / "shadowstream.yaml").read_text(encoding="utf-8"))["topics"]
+    return told | {f"SHADOWSTREAM__TOPICS__{topics.prefix}{each}": json.dumps(rule) for each, rule in configured.items()}
+
+
+def environment(home: Path, name: str, topics: RunTopics, plan: Plan, switch: Path) -> dict[str, str]:
+    """Return what a consuming service of a run is told, over its own file."""
+    rate = plan.normal_per_s
+    told = shared_environment(home / "consumers", name, topics) | {
+        "SHADOWSTREAM__WORKER__DRAIN": "5s",
+        # Shadow's limits, below what the ramp comes to for the first service: there it must wait.
+        "SHADOWSTREAM__DEFAULT_RATE_LIMIT__SHADOW_HARD_RATE_LIMIT": f"{rate * 7.5:g}/s",
+        "SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.USE__HARD": f"{rate * 15:g}/s",
+        "SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.SETTLE__HARD": f"{rate * 15:g}/s",
+    }
+    for sink in ("REDIS", "SHADOW.REDIS"):
+        if f"SHADOWSTREAM__DATA__{sink}__URL" not in os.environ:
+            told[f"SHADOWSTREAM__DATA__{sink}__URL"] = "memory://"
+    if name == SERVICES[CHAIN.index(STUCK)]:
+        told["SHADOWSTREAM__TASKS__SHADOW.VOUCHER.USE__HANGS_WHILE"] = str(switch)
+    return told

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     Measured = tuple[list[Row], dict[str, object]]
 
-ABOUT = """Measure what shadowstream costs against the raw client, on a real Kafka broker that starts and ends by itself.
+ABOUT = """Measure what shadowstream costs against the raw client, on a real Kafka broker of its own.
 
   a  worker throughput: the normal lane with a no-op handler against a raw consume loop       wanted >= 0.80
   b  producer throughput: stamping a signed mark against a raw static header                  wanted >= 0.90
   c  normal latency: p99 under a 50x shadow flood with a stuck shadow handler, by flood-free  wanted <= 1.2
   d  one gate decision: full shadow chain wanted <= 5 us, normal's open gate wanted <= 0.5 us
 
-The table goes to stdout, progress to stderr, everything measured to JSON. Sides take turns in fresh processes, and each
-ratio comes with its own noise: the same side measured against itself. Where the noise spans the distance to the target, the
-machine was too busy: run it again on a quiet one.
+The broker starts and ends by itself, in a container. The table goes to stdout, progress to stderr, everything measured
+to JSON. Sides take turns in fresh processes, and each ratio comes with its own noise: the same side measured against
+itself. Where the noise is as wide as the distance to the target, the machine was too busy: use a quiet one.
 
   python -m benchmarks                           about eleven minutes, writes benchmarks/results/
   python -m benchmarks --quick                   about a minute and a half, writes nothing: does it run at all?
@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
         "--json",
         type=Path,
         metavar="PATH",
-        help="a .json file for all results, or a folder for one file each; default: benchmarks/results (not with --quick)",
+        help="a .json file for all, or a folder for one file each; default: benchmarks/results, none with --quick",
     )
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Literal
 
@@ -98,7 +99,7 @@ def paired(bases: Sequence[float], others: Sequence[float]) -> Paired:
     """
     if len(bases) != len(others) + 1 or not others:
         raise ValueError(f"{len(others)} rounds stand between {len(others) + 1} bases, not {len(bases)}")
-    neighbours = list(zip(bases, bases[1:], strict=False))
+    neighbours = list(pairwise(bases))
     return Paired(
         ratio=spread([other / fmean(pair) for other, pair in zip(others, neighbours, strict=True)]),
         control=spread([after / before for before, after in neighbours]),

@@ -166,7 +166,7 @@ def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
     """
     text, _ = process.communicate(timeout=CHILD_S)
     if process.returncode or not text.strip():
-        raise RuntimeError(f"{process.args} ended with code {process.returncode}; its reason stands above")
+        raise RuntimeError(f"{process.args!r} ended with code {process.returncode}; its reason stands above")
     found: dict[str, Any] = json.loads(text.splitlines()[-1])
     return found
 

@@ -69,7 +69,7 @@ class Recorder:
 
 
 def read_samples(folder: Path) -> dict[int, int]:
-    """Return when each message was handled, by its intended send time; a message handled twice counts the first time."""
+    """Return when each message was handled (the first time), by its intended send time."""
     packed = (folder / "samples").read_bytes()
     return dict(sorted(SAMPLE.iter_unpack(packed), reverse=True))
 
@@ -109,7 +109,8 @@ def plain(settings: ss.Settings, topic: str, folder: Path) -> None:
         for message in (first, *consumer.consume(99, 0)) if first is not None else ():
             if message.error() is None:
                 next(admitted)
-                if all(name != settings.mark.header for name, _ in message.headers() or ()):
+                headers: list[tuple[str, bytes]] | None = message.headers()
+                if all(name != settings.mark.header for name, _ in headers or ()):
                     recorder.handle(message)
 
 

@@ -2,12 +2,13 @@
 
 500 normal messages a second all the time; in the middle third of each run, k times as many shadow messages. The
 worker runs both lanes, a process each, and its shadow handler hangs on the first message it gets. Each run compares
-its flooded third (B) with the thirds before and after it (A1, A2); the first two seconds of each third are left out (half
-a second with --quick). The flooded p99 by the mean p99 of A1 and A2 is the figure; A2 / A1 is how much the machine
-drifts with no flood at all, and the runs with k = 0 show what the method makes of nothing.
+its flooded third (B) with the thirds before and after it (A1, A2); the first two seconds of each third are left out
+(half a second with --quick). The flooded p99 by the mean p99 of A1 and A2 is the figure; A2 / A1 is how much the
+machine drifts with no flood at all, and the runs with k = 0 show what the method makes of nothing.
 
-Beside it, the same load and flood on a plain consumer that handles both kinds behind one limiter of 1500 a second. It has
-no A2: what the flood left in front of the normal messages would still be there.
+Beside it, the same load and flood on a plain consumer that handles both kinds behind one limiter of 1500 a second. It
+has no A2: what the flood left in front of the normal messages would still be there. A normal message it has not handled
+by the end counts with the time it had waited so far, so its figures are too low rather than too high.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def wait_for(path: Path, system: subprocess.Popen[str], seconds: float = 30.0) -
     until = time.monotonic() + seconds
     while not path.exists():
         if system.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"{system.args} is not ready ({path.name}), exit code {system.poll()}; see above")
+            raise RuntimeError(f"{system.args!r} is not ready ({path.name}), exit code {system.poll()}; see above")
         time.sleep(0.02)
 
 

@@ -31,7 +31,7 @@ WARM: Final = 1000
 """Messages before the clock starts: connections, the idempotent producer's id, the topic's leader."""
 
 
-def stamp(settings: ss.Settings) -> tuple[str, bytes]:
+def stamp(settings: ss.Settings) -> tuple[str, str | bytes | None]:
     """Return the header that a marked message carries."""
     keys = [(key.id, key.secret) for key in settings.mark.keys]
     return settings.mark.header, MarkWriter(name=settings.mark.header, keys=keys).onward(MARK, time.time())

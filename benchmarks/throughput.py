@@ -27,6 +27,7 @@ from benchmarks.ground import FOREIGN, child, end_with_parent, produced, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
     from benchmarks.ground import Ground
 
 __all__ = ["measured"]
@@ -114,7 +115,8 @@ def filled(ground: Ground, topic: str, count: int, *, shadow: bool) -> None:
 
 def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int) -> Paired:
     """Alternate raw, ours, raw, ours, ... raw, each in a fresh process and a fresh group; in messages per second."""
-    sides: list[Side] = ["raw", "ours"] * rounds + ["raw"]
+    pair: list[Side] = ["raw", "ours"]
+    sides = [*pair * rounds, "raw"]
     rates: dict[Side, list[float]] = {"raw": [], "ours": []}
     for number, side in enumerate(sides):
         settings = ground.settings(f"{topic}-{number}", topic)

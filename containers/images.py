@@ -137,7 +137,20 @@ def build(tag: str, recipe: str) -> None:
         shutil.copytree(RECIPES / recipe, context)
         lay_beside(context, recipe)
         with step(f"building {tag}"):
-            run(["docker", "build", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag, str(context)])
+            run(
+                [
+                    "docker",
+                    "build",
+                    "--force-rm",
+                    "--network",
+                    "host",
+                    "--build-arg",
+                    f"BASE={base}",
+                    "--tag",
+                    tag,
+                    str(context),
+                ]
+            )
 
 
 def lay_beside(context: Path, recipe: str) -> None:

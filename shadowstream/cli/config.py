@@ -1,4 +1,4 @@
-"""``shadowstream config``: check a configuration, and ask where a value comes from."""
+"""``shadowstream config``: check a configuration, and say where a value comes from."""
 
 from __future__ import annotations
 
@@ -8,83 +8,135 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from shadowstream.config import examine, explain, load
+from shadowstream.config import Explanation, examine, explain, load
+from shadowstream.errors import ConfigError, SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from shadowstream.errors import Problem
+    from shadowstream.config import Examined
 
-__all__ = ["add_parser"]
+__all__ = ["add_parser", "run"]
 
-CHECK = """Check a configuration, for CI: all problems of both lanes at once, each with its place and its cure.
+DEFAULT_FILE = "shadowstream.yaml"
+FOUND_EXIT, USAGE_EXIT = 1, 2
+
+ABOUT = """Check a configuration before it is deployed, or ask why a lane has the value it has.
 
     shadowstream config check shadowstream.yaml
-    shadowstream config check shadowstream.yaml --json
+    shadowstream config explain rate_limit voucher.claim --lane shadow"""
 
-Exit codes: 0 nothing is wrong, 1 problems were found. A problem in shadow's part counts here, although a worker would
-start with the shadow lane off."""
-EXPLAIN = """Say which value a lane uses, from which key and layer, and why.
+ABOUT_CHECK = """Report everything that is wrong with a configuration at once: where, what, and the cure.
 
-    shadowstream config explain rate_limit voucher.claim --lane shadow
-    shadowstream config explain default_rate_limit soft_rate_limit --lane shadow --json
-    shadowstream config explain topics voucher.claimed"""
+The environment counts (SHADOWSTREAM__KAFKA__BOOTSTRAP.SERVERS=...), and so do the secrets that mark.keys names.
+A problem in shadow's part fails the check too, though a worker would start with the shadow lane off.
+
+    shadowstream config check shadowstream.yaml          # in CI: exit code 1 when there is a problem
+    shadowstream config check shadowstream.yaml --json   # {"ok": ..., "problems": [...], "warnings": [...]}
+
+Exit codes: 0 nothing wrong, 1 problems found, 2 wrong usage."""
+
+ABOUT_EXPLAIN = """Say which value a lane has, which key and layer gave it, and why that one won.
+
+KEY is a field (default_rate_limit soft_rate_limit), a rule by its name (rate_limit voucher.claim), or one field of a
+rule in quotes (rate_limit "voucher.claim hard"). Layers, lowest first: default, file, environment, live. Secrets are
+starred out.
+
+    shadowstream config explain default_rate_limit soft_rate_limit --lane shadow
+    shadowstream config explain resilience voucher.dispatch --lane shadow --json
+    shadowstream config explain kafka group.id --lane shadow --config staging.yaml
+
+Exit codes: 0 explained, 1 the configuration has problems in normal's part, 2 no such section or field."""
 
 
-def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
+def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     """Add the command to the command line."""
-    config = commands.add_parser("config", help="check a configuration, explain its values")
-    parts = config.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    raw = argparse.RawDescriptionHelpFormatter
-    check = parts.add_parser("check", help="report everything that is wrong", description=CHECK, formatter_class=raw)
-    check.add_argument("file", metavar="FILE", nargs="?", default="shadowstream.yaml")
-    check.set_defaults(run=_check)
-    explained = parts.add_parser("explain", help="where a value comes from", description=EXPLAIN, formatter_class=raw)
-    explained.add_argument("section", metavar="SECTION", help="rate_limit, resilience, topics, kafka, ...")
-    explained.add_argument("key", metavar="KEY", help="a command, a topic or a field")
-    explained.add_argument("--lane", type=Lane, choices=list(Lane), default=Lane.NORMAL)
-    explained.add_argument("--config", metavar="FILE", default="shadowstream.yaml")
-    explained.set_defaults(run=_explain)
-    for parser in (check, explained):
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = _described(subparsers, "config", "check a configuration, or explain a value", ABOUT)
+    actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    check = _described(actions, "check", "report everything that is wrong with a configuration", ABOUT_CHECK)
+    check.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
+    check.add_argument("--config", metavar="FILE", help="the same, for scripts that give it to every command")
+    why = _described(actions, "explain", "say where a value comes from", ABOUT_EXPLAIN)
+    why.add_argument("section", metavar="SECTION", help="for example rate_limit, resilience, topics, kafka")
+    why.add_argument("key", metavar="KEY", help="a field, a rule's name, or 'NAME FIELD'")
+    why.add_argument("--lane", choices=[lane.value for lane in Lane], default="normal", help="default: normal")
+    why.add_argument("--config", metavar="FILE", default=DEFAULT_FILE, help=f"default: {DEFAULT_FILE}")
+    for action in (check, why):
+        action.add_argument("--json", action="store_true", help="print one JSON object")
+        action.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check or explain, and return the exit code."""
+    return _check(args) if args.action == "check" else _explain(args)
+
+
+def _described(subparsers: Any, name: str, summary: str, about: str) -> argparse.ArgumentParser:  # noqa: ANN401 - as above
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=summary, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return parser
 
 
 def _check(args: argparse.Namespace) -> int:
-    found = examine(args.file)
+    if args.file and args.config and args.file != args.config:
+        return _failed(f"FILE is {args.file} and --config is {args.config}; name one file", USAGE_EXIT)
+    path = args.file or args.config or DEFAULT_FILE
+    found = examine(path)
     warnings = found.settings.warnings if found.settings else ()
-    lanes = ((Lane.NORMAL, found.normal_problems), (Lane.SHADOW, found.shadow_problems))
     if args.json:
-        problems = [asdict(each) | {"lane": lane} for lane, several in lanes for each in several]
-        _print_json({"ok": not problems, "problems": problems, "warnings": list(warnings)})
+        _write(
+            json.dumps({"ok": not found.problems, "problems": _problems(found), "warnings": list(warnings)}, indent=2)
+        )
     else:
-        for lane, several in lanes:
-            _say_all(lane, several)
-        for warning in warnings:
-            sys.stdout.write(f"warning: {warning}\n")
-        if not found.problems:
-            sys.stdout.write(f"{args.file}: ok\n")
-    return 1 if found.problems else 0
+        _report(path, found, warnings)
+    return FOUND_EXIT if found.problems else 0
 
 
-def _say_all(lane: Lane, problems: tuple[Problem, ...]) -> None:
-    for problem in problems:
-        sys.stdout.write(f"{lane}: {problem}\n")
+def _problems(found: Examined) -> list[dict[str, str]]:
+    parts = ((Lane.NORMAL, found.normal_problems), (Lane.SHADOW, found.shadow_problems))
+    return [{**asdict(problem), "lane": lane.value} for lane, problems in parts for problem in problems]
+
+
+def _report(path: str, found: Examined, warnings: tuple[str, ...]) -> None:
+    for problem in found.problems:
+        _write(str(problem))
+    for warning in warnings:
+        _write(f"{path}: warning: {warning}")
+    if found.normal_problems:
+        _write(f"{path}: {len(found.problems)} to correct; a worker would refuse to start")
+    elif found.shadow_problems:
+        _write(f"{path}: {len(found.problems)} to correct; a worker would start with the shadow lane off")
+    else:
+        _write(f"{path}: nothing wrong")
 
 
 def _explain(args: argparse.Namespace) -> int:
-    found = explain(load(args.config), args.section, args.key, args.lane)
-    if args.json:
-        _print_json({"lane": args.lane} | asdict(found))
-        return 0
-    for name in ("value", "key_used", "layer", "reason"):
-        sys.stdout.write(f"{name + ':':<10}{getattr(found, name)}\n")
-    for name, detail in found.fields.items():
-        sys.stdout.write(f"  {name}: {detail.value}  ({detail.key_used or 'default'}, {detail.layer})\n")
+    try:
+        found = explain(load(args.config), args.section, args.key, Lane(args.lane))
+    except ConfigError as error:
+        return _failed(str(error), FOUND_EXIT)
+    except SetupError as error:
+        return _failed(str(error), USAGE_EXIT)
+    _write(json.dumps(asdict(found), indent=2, default=str) if args.json else _told(found))
     return 0
 
 
-def _print_json(answer: object) -> None:
-    sys.stdout.write(json.dumps(answer, indent=2, default=_plain) + "\n")
+def _told(found: Explanation) -> str:
+    lines = [f"value:    {_yaml(found.value)}", f"key used: {found.key_used or '(none)'}", f"layer:    {found.layer}"]
+    lines += [f"reason:   {found.reason}"]
+    for name, told in found.fields.items():
+        lines.append(f"  {name} = {_yaml(told.value)}  ({told.key_used or 'default'}, {told.layer})")
+    return "\n".join(lines)
 
 
-def _plain(value: Any) -> object:  # noqa: ANN401 - whatever a configuration holds
-    return dict(value) if hasattr(value, "keys") else list(value) if isinstance(value, (tuple, set)) else str(value)
+def _yaml(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _failed(message: str, code: int) -> int:
+    sys.stderr.write(f"shadowstream config: {message}\n")
+    return code
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(f"{text}\n")

@@ -60,7 +60,8 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and return 0 when every law held, else 1."""
-    from shadowstream.fcst.demo import Demo, Plan
+    from shadowstream.fcst.demo import Demo
+    from shadowstream.fcst.phases import Plan
     from shadowstream.fcst.table import Screen
 
     if args.seconds < FEWEST_SECONDS or not 10 <= args.normal_rate <= 1000:  # noqa: PLR2004 - said in the message

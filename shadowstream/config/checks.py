@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from shadowstream.config.document import Findings, Node
-from shadowstream.config.fields import VARIABLE, meant, said
+from shadowstream.config.fields import VARIABLE, said
 from shadowstream.config.lookup import Address, Given, Layers, reading
 from shadowstream.config.model import LaneSettings, SigningKey, Trust
 from shadowstream.config.resolve import exists, resolved
 from shadowstream.errors import Problem
 from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from shadowstream.config.document import Findings, Node
 
 __all__ = ["Checks", "warnings"]
 
@@ -144,8 +147,9 @@ class Checks:
             for missing in sorted(PLACES & ours.keys() - theirs.keys()):
                 message = f"has no `{missing}`, and a sink inherits nothing"
                 self._wrong(Lane.SHADOW, shadow, message, f"Write `{missing}` in the shadow block too.")
-            if ours == theirs:
-                message = "is the same as the normal sink, so shadow data would land among real data"
+            elsewhere = [field for field, value in theirs.items() if field not in ours or ours[field] != value]
+            if not elsewhere:
+                message = "says nothing that the normal sink does not, so shadow data would land among real data"
                 self._wrong(Lane.SHADOW, shadow, message, "Give it another place, or a prefix of its own.")
 
     def _sink(self, name: str, lane: Lane) -> dict[str, object]:
@@ -155,8 +159,9 @@ class Checks:
         }
 
     def _topics(self) -> None:
-        normal = self._layers.names("topics", (Lane.NORMAL,))
-        for name in self._layers.names("topics", LANES):
+        names = self._layers.names("topics", LANES)
+        normal = tuple(name for name in names if self._layers.rule("topics", name, (Lane.NORMAL,)))
+        for name in names:
             lane = Lane.NORMAL if name in normal else Lane.SHADOW
             given = self._layers.rule("topics", name, (lane,))
             if given is None:
@@ -165,8 +170,19 @@ class Checks:
                 cure = "Use 1 to 235 letters, digits and ._-, as Kafka does."
                 self._wrong(lane, given, "is not the name of a topic", cure)
             if lane is Lane.SHADOW:
-                cure = f"{meant(name, normal) if normal else ''} Add `{name}: {{}}` under `topics:`.".strip()
+                cure = f"Add `{name}: {{}}` under `topics:`, or correct the name."
+                near = get_close_matches(name, normal, n=1)
+                cure = f"Did you mean `{near[0]}`?" if near else cure
                 self._wrong(lane, given, "is a topic that the normal lane does not have", cure)
+            self._route(name)
+
+    def _route(self, name: str) -> None:
+        """Both lanes must agree on it: normal steps over marks only where the shadow cursor reads them."""
+        shadow = self._layers.find("topics", name, "route", (Lane.SHADOW,))
+        route = resolved(self._layers, "topics", name, "route", Lane.NORMAL).value
+        if shadow is not None and not shadow.whole and shadow.value != route:
+            cure = f"Write `route: {shadow.value}` without shadow: it speaks of shadow messages anyway."
+            self._wrong(Lane.SHADOW, shadow, f"is {said(shadow.value, '')}, and `{route}` without shadow", cure)
 
     def _key_rules(self) -> None:
         section = "multi_key_rate_limit_v2"
@@ -223,6 +239,6 @@ def warnings(layers: Layers, lane: LaneSettings, trust: Trust) -> Iterator[str]:
         yield "mark: marks are not signed, so anyone who can produce can make a message shadow; add mark.keys"
     for section in ("topics", "rate_limit", "multi_key_rate_limit_v2", "resilience", "tasks", "data"):
         for name in layers.names(section, (Lane.NORMAL,)):
-            prefix, dot, _ = name.partition(".")
+            prefix, dot, rest = name.partition(".")
             if dot and get_close_matches(prefix.lower(), ["shadow"], cutoff=0.8):
-                yield f"{section} {name}: this is a key of the normal lane; did you mean `shadow.{name.partition('.')[2]}`?"
+                yield f"{section} {name}: this is a key of the normal lane; did you mean `shadow.{rest}`?"

@@ -26,6 +26,9 @@ Scalar = str | int | float | bool | None
 TAG = "tag:yaml.org,2002:"
 TEXT_TAGS = frozenset({"str", "timestamp", "value"})
 INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)", re.ASCII)
+QUOTED = re.compile(r"""(['"])(?!<)[^'"]{2,}\1""")
+"""Words of the document inside PyYAML's messages: they may be a password that began with ``*``."""
+DOCUMENT = "(document)"
 DIGITS = 300
 """The longest number read as a number: longer ones overflow a float."""
 DEPTH = 50
@@ -97,8 +100,10 @@ def read_file(path: str | Path, findings: Findings) -> Node | None:
     return None
 
 
-def from_text(text: str, place: Callable[[int], str], findings: Findings, blame: Lane = Lane.NORMAL) -> Node | None:
-    """Read YAML text; ``place`` names a line of it."""
+def from_text(
+    text: str, place: Callable[[int], str], findings: Findings, key: str = DOCUMENT, blame: Lane = Lane.NORMAL
+) -> Node | None:
+    """Read YAML text; ``place`` names a line of it, ``key`` what the text is the value of."""
     loader: yaml.SafeLoader | None = None
     try:
         loader = yaml.SafeLoader(text)
@@ -106,7 +111,7 @@ def from_text(text: str, place: Callable[[int], str], findings: Findings, blame:
         return Node(None, place(1)) if root is None else _Conversion(loader, place).node(root, root, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        message, where = f"is not valid YAML ({error.problem})", place(line)
+        message, where = f"is not valid YAML ({QUOTED.sub('...', str(error.problem))})", place(line)
     except yaml.YAMLError:
         message, where = "is not valid YAML (it holds a character that YAML does not allow)", place(1)
     except RecursionError:
@@ -116,14 +121,15 @@ def from_text(text: str, place: Callable[[int], str], findings: Findings, blame:
     finally:
         if loader is not None:
             loader.dispose()
-    _refuse(findings, where, message, "Correct the YAML there.", blame)
+    cure = "Correct the YAML there; text that begins with one of *&!%@`[{ needs quotes."
+    findings.add(blame, Problem(where, key, message, cure))
     return None
 
 
-def from_value(text: str, place: str, findings: Findings, blame: Lane) -> Node | None:
+def from_value(text: str, place: str, findings: Findings, key: str, blame: Lane) -> Node | None:
     """Read the value of an environment variable: a flow collection, a quoted text, or one plain scalar."""
     if text.startswith(("{", "[", '"', "'")):
-        return from_text(text, lambda _line: place, findings, blame)
+        return from_text(text, lambda _line: place, findings, key, blame)
     # A plain value is never parsed as a document: `p@ss #1` is a password and not a comment.
     loader = yaml.SafeLoader("")
     try:
@@ -144,8 +150,8 @@ def from_mapping(value: object, place: str, depth: int = 0) -> Node:
     return Node(value if isinstance(value, str | int | float | bool | None) else str(value), place)
 
 
-def _refuse(findings: Findings, where: str, message: str, cure: str, blame: Lane = Lane.NORMAL) -> None:
-    findings.add(blame, Problem(where, "(document)", message, cure))
+def _refuse(findings: Findings, where: str, message: str, cure: str) -> None:
+    findings.add(Lane.NORMAL, Problem(where, DOCUMENT, message, cure))
 
 
 def _reason(error: Exception) -> str:

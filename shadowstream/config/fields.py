@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
-from enum import StrEnum
-from typing import Any, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 from shadowstream.config.model import (
     BreakerRule,
@@ -23,6 +23,9 @@ from shadowstream.config.model import (
     WorkerSettings,
 )
 
+if TYPE_CHECKING:
+    from enum import StrEnum
+
 __all__ = ["SECTIONS", "Field", "Section", "WrongValueError", "masked", "meant", "said"]
 
 Reader = Callable[[object], object]
@@ -31,8 +34,10 @@ NUMBER = r"([0-9]{1,15}(?:\.[0-9]{1,15})?)"
 RATE = re.compile(NUMBER + r"\s*(?:/\s*([smh]))?")
 DURATION = re.compile(NUMBER + r"\s*(ms|s|m|h|d)?")
 SIZE = re.compile(NUMBER + r"\s*(B|KB|MB|GB|KIB|MIB|GIB)?", re.IGNORECASE)
-SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-BYTES: Final = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+SECONDS: Final = MappingProxyType({"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
+BYTES: Final = MappingProxyType(
+    {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+)
 HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 SERVICE = re.compile(r"[A-Za-z0-9._-]{1,200}")
 SECRET = re.compile(
@@ -272,79 +277,103 @@ def _of(rule: type[Any], attribute: str, read: Reader, **more: bool) -> Field:
     return Field(attribute, read, None if default is MISSING else default, **more)
 
 
-TOPICS = {
-    "route": _of(TopicSettings, "route", choice(Route)),
-    "enabled": _of(TopicSettings, "enabled", flag),
-    "order": _of(TopicSettings, "order", choice(Order)),
-    "concurrency": _of(TopicSettings, "concurrency", whole(1, 10_000)),
-    "on_limit": _of(TopicSettings, "on_limit", choice(OnLimit)),
-    "retries": _of(TopicSettings, "retries", whole(0)),
-    "backoff": _of(TopicSettings, "backoff_s", duration),
-    "max_messages": _of(TopicSettings, "max_messages", whole(1)),
-    "max_bytes": _of(TopicSettings, "max_bytes", size),
-}
-RATES = {
-    "soft": _of(RateRule, "soft_per_s", rate, null=True),
-    "hard": _of(RateRule, "hard_per_s", rate, null=True),
-    "burst": _of(RateRule, "burst", whole(1), null=True),
-    "on_soft": _of(RateRule, "on_soft", _on_soft),
-}
-DEFAULT_RATES = {"soft_rate_limit": RATES["soft"], "hard_rate_limit": RATES["hard"], "burst": RATES["burst"]}
-BREAKERS = {
-    "failure_rate": _of(BreakerRule, "failure_rate", share),
-    "window": _of(BreakerRule, "window", whole(1, 1_000_000)),
-    "min_calls": _of(BreakerRule, "min_calls", whole(1, 1_000_000)),
-    "slow_call": _of(BreakerRule, "slow_call_s", positive_duration, null=True),
-    "slow_rate": _of(BreakerRule, "slow_rate", share),
-    "open_for": _of(BreakerRule, "open_for_s", positive_duration),
-    "half_open": _of(BreakerRule, "half_open", whole(1)),
-    "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
-}
-KEYS = {
-    "keys": _of(KeysRule, "keys", words),
-    "hard": _of(KeysRule, "hard_per_s", rate, null=True),
-    "burst": _of(KeysRule, "burst", whole(1), null=True),
-    "max_keys": _of(KeysRule, "max_keys", whole(1)),
-}
-TASKS = {
-    "every": Field("every_s", positive_duration, null=True),
-    "every_s": Field("every_s", refused("Write `every: 60s`; tasks find it as `every_s`, in seconds.")),
-}
-WORKER = {
-    "nice": _of(WorkerSettings, "nice", whole(-20, 19)),
-    "drain": _of(WorkerSettings, "drain_s", duration),
-    "revoke": _of(WorkerSettings, "revoke_s", duration),
-    "commit_every": _of(WorkerSettings, "commit_every_s", positive_duration),
-    "batch": _of(WorkerSettings, "batch", whole(1, 1_000_000)),
-    "metrics_port": _of(WorkerSettings, "metrics_port", whole(1, 65535), null=True, falls_back=False),
-}
+TOPICS = MappingProxyType(
+    {
+        "route": _of(TopicSettings, "route", choice(Route)),
+        "enabled": _of(TopicSettings, "enabled", flag),
+        "order": _of(TopicSettings, "order", choice(Order)),
+        "concurrency": _of(TopicSettings, "concurrency", whole(1, 10_000)),
+        "on_limit": _of(TopicSettings, "on_limit", choice(OnLimit)),
+        "retries": _of(TopicSettings, "retries", whole(0)),
+        "backoff": _of(TopicSettings, "backoff_s", duration),
+        "max_messages": _of(TopicSettings, "max_messages", whole(1)),
+        "max_bytes": _of(TopicSettings, "max_bytes", size),
+    }
+)
+RATES = MappingProxyType(
+    {
+        "soft": _of(RateRule, "soft_per_s", rate, null=True),
+        "hard": _of(RateRule, "hard_per_s", rate, null=True),
+        "burst": _of(RateRule, "burst", whole(1), null=True),
+        "on_soft": _of(RateRule, "on_soft", _on_soft),
+    }
+)
+DEFAULT_RATES = MappingProxyType(
+    {"soft_rate_limit": RATES["soft"], "hard_rate_limit": RATES["hard"], "burst": RATES["burst"]}
+)
+BREAKERS = MappingProxyType(
+    {
+        "failure_rate": _of(BreakerRule, "failure_rate", share),
+        "window": _of(BreakerRule, "window", whole(1, 1_000_000)),
+        "min_calls": _of(BreakerRule, "min_calls", whole(1, 1_000_000)),
+        "slow_call": _of(BreakerRule, "slow_call_s", positive_duration, null=True),
+        "slow_rate": _of(BreakerRule, "slow_rate", share),
+        "open_for": _of(BreakerRule, "open_for_s", positive_duration),
+        "half_open": _of(BreakerRule, "half_open", whole(1)),
+        "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
+    }
+)
+KEYS = MappingProxyType(
+    {
+        "keys": _of(KeysRule, "keys", words),
+        "hard": _of(KeysRule, "hard_per_s", rate, null=True),
+        "burst": _of(KeysRule, "burst", whole(1), null=True),
+        "max_keys": _of(KeysRule, "max_keys", whole(1)),
+    }
+)
+TASKS = MappingProxyType(
+    {
+        "every": Field("every_s", positive_duration, null=True),
+        "every_s": Field("every_s", refused("Write `every: 60s`; tasks find it as `every_s`, in seconds.")),
+    }
+)
+WORKER = MappingProxyType(
+    {
+        "nice": _of(WorkerSettings, "nice", whole(-20, 19)),
+        "drain": _of(WorkerSettings, "drain_s", duration),
+        "revoke": _of(WorkerSettings, "revoke_s", duration),
+        "commit_every": _of(WorkerSettings, "commit_every_s", positive_duration),
+        "batch": _of(WorkerSettings, "batch", whole(1, 1_000_000)),
+        "metrics_port": _of(WorkerSettings, "metrics_port", whole(1, 65535), null=True, falls_back=False),
+    }
+)
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")
-KAFKA = {
-    "bootstrap.servers": Field("bootstrap.servers", name_of_kafka),
-    "group.id": Field("group.id", name_of_kafka, falls_back=False),
-    "client.id": Field("client.id", name_of_kafka),
-    "transactional.id": Field("transactional.id", name_of_kafka, null=True, falls_back=False),
-    "enable.auto.commit": Field("enable.auto.commit", ENGINE_OWNS),
-    "enable.auto.offset.store": Field("enable.auto.offset.store", ENGINE_OWNS),
-}
-MARK = {
-    "header": _of(MarkSettings, "header", text(HEADER, "a header name of 1 to 64 letters, digits and -._~!#$%&'*+^`|")),
-    "trust": _of(MarkSettings, "trust", choice(Trust)),
-    "keys": Field("keys", anything, default=()),
-    "max_age": _of(MarkSettings, "max_age_s", positive_duration),
-    "skew": _of(MarkSettings, "skew_s", duration),
-}
+KAFKA = MappingProxyType(
+    {
+        "bootstrap.servers": Field("bootstrap.servers", name_of_kafka),
+        "group.id": Field("group.id", name_of_kafka, falls_back=False),
+        "client.id": Field("client.id", name_of_kafka),
+        "transactional.id": Field("transactional.id", name_of_kafka, null=True, falls_back=False),
+        "enable.auto.commit": Field("enable.auto.commit", ENGINE_OWNS),
+        "enable.auto.offset.store": Field("enable.auto.offset.store", ENGINE_OWNS),
+    }
+)
+MARK = MappingProxyType(
+    {
+        "header": _of(
+            MarkSettings, "header", text(HEADER, "a header name of 1 to 64 letters, digits and -._~!#$%&'*+^`|")
+        ),
+        "trust": _of(MarkSettings, "trust", choice(Trust)),
+        "keys": Field("keys", anything, default=()),
+        "max_age": _of(MarkSettings, "max_age_s", positive_duration),
+        "skew": _of(MarkSettings, "skew_s", duration),
+    }
+)
 
-SECTIONS: Final[Mapping[str, Section]] = {
-    "service": Section({"service": Field("service", text(SERVICE, "1 to 200 letters, digits and ._-"))}, lanes=False),
-    "mark": Section(MARK, lanes=False),
-    "kafka": Section(KAFKA, free=Field("", scalar, null=True)),
-    "topics": Section(TOPICS, named=True),
-    "rate_limit": Section(RATES, named=True),
-    "multi_key_rate_limit_v2": Section(KEYS, named=True),
-    "default_rate_limit": Section(DEFAULT_RATES),
-    "resilience": Section(BREAKERS, named=True),
-    "tasks": Section(TASKS, named=True, free=Field("", scalar, null=True)),
-    "data": Section({}, named=True, free=Field("", anything, null=True, falls_back=False)),
-    "worker": Section(WORKER),
-}
+SECTIONS: Final[Mapping[str, Section]] = MappingProxyType(
+    {
+        "service": Section(
+            {"service": Field("service", text(SERVICE, "1 to 200 letters, digits and ._-"))}, lanes=False
+        ),
+        "mark": Section(MARK, lanes=False),
+        "kafka": Section(KAFKA, free=Field("", scalar, null=True)),
+        "topics": Section(TOPICS, named=True),
+        "rate_limit": Section(RATES, named=True),
+        "multi_key_rate_limit_v2": Section(KEYS, named=True),
+        "default_rate_limit": Section(DEFAULT_RATES),
+        "resilience": Section(BREAKERS, named=True),
+        "tasks": Section(TASKS, named=True, free=Field("", scalar, null=True)),
+        "data": Section({}, named=True, free=Field("", anything, null=True, falls_back=False)),
+        "worker": Section(WORKER),
+    }
+)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shadowstream.config.checks import Checks, warnings
 from shadowstream.config.document import Findings, Node, from_mapping, read_file
@@ -29,6 +28,9 @@ from shadowstream.config.resolve import exists, resolved
 from shadowstream.config.spelling import Spelling, environment
 from shadowstream.errors import ConfigError, Problem
 from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Examined", "examine", "load"]
 
@@ -114,7 +116,7 @@ def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Prob
 
 
 def _lane(layers: Layers, lane: Lane) -> LaneSettings:
-    topics = {name: _topic(layers, name, lane) for name in layers.names("topics", (Lane.NORMAL,))}
+    topics = {name: _topic(layers, name, lane) for name in _names(layers, "topics", Lane.NORMAL)}
     return LaneSettings(
         lane=lane,
         kafka=MappingProxyType(_kafka(layers, lane)),
@@ -146,8 +148,8 @@ def _rules(layers: Layers, section: str, lane: Lane, make: Callable[..., T | Non
     return MappingProxyType({name: _rule(layers, section, name, lane, make) for name in names})
 
 
-def _keys_rule(**values: Any) -> KeysRule | None:
-    return None if values["hard_per_s"] is None else KeysRule(**values)
+def _keys_rule(*, hard_per_s: float | None, **values: Any) -> KeysRule | None:  # noqa: ANN401 - the fields, checked
+    return None if hard_per_s is None else KeysRule(hard_per_s=hard_per_s, **values)
 
 
 def _mappings(layers: Layers, section: str, lane: Lane) -> Mapping[str, Mapping[str, object]]:

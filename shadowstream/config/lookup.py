@@ -6,7 +6,6 @@ each layer is asked for the shadow address before any layer is asked for the nor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from shadowstream.config.document import Node
 
 __all__ = ["WHOLE", "Address", "Given", "Layer", "Layers", "reading"]

@@ -5,7 +5,6 @@ Nobody outside this room looks at YAML, layers or fallbacks. Units are in the na
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from shadowstream.errors import ConfigError, Problem, SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from shadowstream.config.lookup import Layers
 
 __all__ = [
@@ -166,7 +167,10 @@ class WorkerSettings:
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """Everything that one lane needs, with the fallbacks already taken."""
+    """Everything that one lane needs, with the fallbacks already taken.
+
+    ``kafka``, ``tasks`` and ``data`` may hold passwords, so they are left out of ``repr``.
+    """
 
     lane: Lane
     kafka: Mapping[str, type_scalar] = field(repr=False)
@@ -178,12 +182,13 @@ class LaneSettings:
     breakers: Mapping[str, BreakerRule | None]
     key_limits: Mapping[str, KeysRule | None]
     tasks: Mapping[str, Mapping[str, object]] = field(repr=False)
+    """Task configs by name, as written, except that ``every`` becomes ``every_s``, in seconds."""
     data: Mapping[str, Mapping[str, object]] = field(repr=False)
     """Sinks by name: where this lane's data goes."""
 
     def rate(self, command: str) -> RateRule | None:
         """Return the command's own limit, else the default one, else None."""
-        return self.rates[command] if command in self.rates else self.default_rate
+        return self.rates.get(command, self.default_rate)
 
     def breaker(self, command: str) -> BreakerRule | None:
         """Return the command's breaker rule, None when it has none."""
@@ -212,7 +217,7 @@ class Settings:
         Raises:
             ConfigError: the shadow lane is off; its problems say why.
         """
-        if lane is Lane.NORMAL:
+        if Lane(lane) is Lane.NORMAL:
             return self.normal
         if self.shadow is None:
             raise ConfigError(self.shadow_problems)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from types import MappingProxyType
 
 from shadowstream.config.fields import SECTIONS, masked, meant
 from shadowstream.config.lookup import Given, Layer, Layers, reading
-from shadowstream.config.model import Settings, Trust
+from shadowstream.config.model import OnLimit, Settings, Trust
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
 
@@ -51,6 +52,7 @@ class Explanation:
     """One plain sentence."""
     fields: Mapping[str, FieldExplanation]
     """For a rule: each of its fields, defaults included."""
+    lane: Lane = Lane.NORMAL
 
 
 def resolved(layers: Layers, section: str, name: str, field_name: str, lane: Lane) -> Resolved:
@@ -75,7 +77,7 @@ def exists(layers: Layers, section: str, name: str, lane: Lane) -> Given | None:
 def _on_limit(_layers: Layers, lane: Lane, _given: Given | None) -> Resolved | None:
     if lane is Lane.SHADOW:
         return None
-    return Resolved("wait", None, "the normal lane always waits", computed=True)
+    return Resolved(OnLimit.WAIT, None, "the normal lane always waits", computed=True)
 
 
 def _group(layers: Layers, lane: Lane, given: Given | None) -> Resolved | None:
@@ -117,14 +119,16 @@ def _trust(layers: Layers, _lane: Lane, given: Given | None) -> Resolved | None:
 
 
 Special = Callable[[Layers, Lane, Given | None], Resolved | None]
-SPECIAL: Mapping[tuple[str, str], Special] = {
-    ("topics", "on_limit"): _on_limit,
-    ("kafka", "group.id"): _group,
-    ("kafka", "client.id"): _client,
-    ("worker", "nice"): _nice,
-    ("worker", "metrics_port"): _port,
-    ("mark", "trust"): _trust,
-}
+SPECIAL: Mapping[tuple[str, str], Special] = MappingProxyType(
+    {
+        ("topics", "on_limit"): _on_limit,
+        ("kafka", "group.id"): _group,
+        ("kafka", "client.id"): _client,
+        ("worker", "nice"): _nice,
+        ("worker", "metrics_port"): _port,
+        ("mark", "trust"): _trust,
+    }
+)
 
 
 def explain(settings: Settings, section: str, key: str, lane: Lane) -> Explanation:
@@ -139,9 +143,10 @@ def explain(settings: Settings, section: str, key: str, lane: Lane) -> Explanati
         section, lane = section.removeprefix("shadow."), Lane.SHADOW
     if section not in SECTIONS:
         raise SetupError(f"there is no section {section!r} in the configuration. {meant(section, tuple(SECTIONS))}")
-    found = _Explainer(settings.layers, lane).of(section, key)
-    if lane is Lane.SHADOW and settings.shadow is None:
-        return _with_reason(found, f"{found.reason} (the shadow lane is off, see `config check`)")
+    explainer = _Explainer(settings.layers, lane)
+    found = replace(explainer.of(section, key), lane=explainer.lane)
+    if explainer.lane is Lane.SHADOW and settings.shadow is None:
+        return replace(found, reason=f"{found.reason} (the shadow lane is off, see `config check`)")
     return found
 
 
@@ -150,12 +155,12 @@ class _Explainer:
 
     def __init__(self, layers: Layers, lane: Lane) -> None:
         self._layers = layers
-        self._lane = lane
+        self.lane = lane
 
     def of(self, section: str, key: str) -> Explanation:
         """Explain one key of a section."""
         if key.startswith("shadow."):
-            key, self._lane = key.removeprefix("shadow."), Lane.SHADOW
+            key, self.lane = key.removeprefix("shadow."), Lane.SHADOW
         name, _, field_name = key.partition(" ")
         if not SECTIONS[section].named:
             return self._leaf(section, "", self._bare(key))
@@ -165,19 +170,19 @@ class _Explainer:
 
     def _bare(self, key: str) -> str:
         if key.startswith("shadow_"):
-            self._lane = Lane.SHADOW
+            self.lane = Lane.SHADOW
         return key.removeprefix("shadow_")
 
     def _leaf(self, section: str, name: str, field_name: str) -> Explanation:
         if SECTIONS[section].field(field_name) is None:
             known = tuple(SECTIONS[section].fields)
             raise SetupError(f"section {section!r} has no field {field_name!r}. {meant(field_name, known)}")
-        found = resolved(self._layers, section, name, field_name, self._lane)
+        found = resolved(self._layers, section, name, field_name, self.lane)
         told = self._field(section, name, field_name)
         return Explanation(told.value, told.key_used, told.layer, self._why(found, section, field_name), {})
 
     def _rule(self, section: str, name: str) -> Explanation:
-        decides = exists(self._layers, section, name, self._lane)
+        decides = exists(self._layers, section, name, self.lane)
         if decides is None:
             return self._absent(section, name)
         if decides.empties:
@@ -195,7 +200,7 @@ class _Explainer:
         spoken = SECTIONS["default_rate_limit"].fields
         fields = {each: self._field("default_rate_limit", "", each) for each in spoken}
         given = {each: told.value for each, told in fields.items() if told.layer != Layer.DEFAULT}
-        decides = exists(self._layers, "default_rate_limit", "", self._lane)
+        decides = exists(self._layers, "default_rate_limit", "", self.lane)
         start = f"no key in rate_limit speaks of {name!r}, so {self._the_lane()} takes default_rate_limit"
         if decides is None:
             return Explanation(None, None, Layer.DEFAULT, f"{start}, which is not set either: no limit", fields)
@@ -203,12 +208,12 @@ class _Explainer:
         return Explanation(value, _key(decides, ""), decides.layer, f"{start} from {_where(decides)}", fields)
 
     def _fields_of(self, section: str, name: str) -> tuple[str, ...]:
-        lanes = reading(self._lane, falls_back=section != "data")
+        lanes = reading(self.lane, falls_back=section != "data")
         listed = (each for each in SECTIONS[section].fields if each != "every_s")
         return tuple(dict.fromkeys((*listed, *self._layers.fields(section, name, lanes))))
 
     def _field(self, section: str, name: str, field_name: str) -> FieldExplanation:
-        found = resolved(self._layers, section, name, field_name, self._lane)
+        found = resolved(self._layers, section, name, field_name, self.lane)
         given = found.given
         if given is None or given.whole:
             return FieldExplanation(_spoken(found.value, field_name), None, Layer.DEFAULT)
@@ -228,21 +233,17 @@ class _Explainer:
 
     def _rule_reason(self, decides: Given, section: str) -> str:
         sentence = self._reads(decides, _key(decides, section), _where(decides))
-        if self._lane is Lane.SHADOW and decides.address.lane is Lane.SHADOW and section != "data":
+        if self.lane is Lane.SHADOW and decides.address.lane is Lane.SHADOW and section != "data":
             return f"{sentence}, and what it leaves out falls back field by field"
         return sentence
 
     def _reads(self, given: Given, key: str, where: str) -> str:
-        if self._lane is Lane.SHADOW and given.address.lane is Lane.NORMAL:
+        if self.lane is Lane.SHADOW and given.address.lane is Lane.NORMAL:
             return f"no layer sets a shadow key, so the shadow lane falls back to `{key}`, set in {where}"
         return f"{self._the_lane()} reads `{key}`, set in {where}"
 
     def _the_lane(self) -> str:
-        return f"the {self._lane} lane"
-
-
-def _with_reason(found: Explanation, reason: str) -> Explanation:
-    return Explanation(found.value, found.key_used, found.layer, reason, found.fields)
+        return f"the {self.lane} lane"
 
 
 def _spoken(value: object, key: str) -> object:

@@ -119,13 +119,14 @@ class Spelling:
             self._give(Given(Address(spot.lane, *rule, WHOLE), layer, spot.spelled, spot.lane, node, PRESENT))
 
     def _topic_switch(self, node: Node, spot: _Spot, name: str, layer: Layer) -> None:
-        """Take ``topic:`` without a value as a topic, and false or null for shadow as a topic without shadow traffic."""
+        """Take ``topic:`` alone as a topic, and false or null for shadow as one without shadow traffic."""
         if spot.lane is Lane.NORMAL and isinstance(node.content, bool):
             self._wrong(spot, node, f"is {said(node.content, '')} and not a mapping", "Write `enabled: false` in it.")
         elif spot.lane is Lane.NORMAL:
             self._present(Node({}, node.place), spot, ("topics", name), layer)
         else:
             switch = Node(bool(node.content), node.place)
+            self._present(Node({}, node.place), spot, ("topics", name), layer)
             self._field(switch, spot, Address(spot.lane, "topics", name, "enabled"), layer)
 
     def _field(self, node: Node, spot: _Spot, address: Address, layer: Layer) -> None:
@@ -219,7 +220,7 @@ def environment(environ: Mapping[str, str], used: Layers, findings: Findings) ->
             cure = "Unset it, or write null to say none."
             findings.add(blame, Problem(variable, " ".join(path), "is set to nothing", cure))
             continue
-        node = from_value(environ[variable].strip(), variable, findings, blame)
+        node = from_value(environ[variable].strip(), variable, findings, " ".join(path), blame)
         if node is not None:
             for key in reversed(path):
                 node = Node({key: node}, variable)

@@ -1,7 +1,8 @@
 """The full-chain stress test: send, watch, compare, judge.
 
 ============  =====================================================================
-``demo``      the plan of ``shadowstream demo``: its phases, from start to verdict
+``demo``      ``shadowstream demo``: sets everything up, and takes everything down
+``phases``    what happens in between: warm up, normal alone, ramp, stuck, release
 ``embedded``  a broker inside this process, for machines without one
 ``topics``    the chain's topics on a cluster: made for one run, and taken away
 ``load``      sends on a schedule, whatever comes back

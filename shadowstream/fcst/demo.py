@@ -12,64 +12,43 @@ import os
 import secrets
 import tempfile
 import time
-from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from confluent_kafka import KafkaException
 
 from shadowstream.config import load as load_settings
-from shadowstream.errors import BrokerError
 from shadowstream.fcst.embedded import EmbeddedBroker
-from shadowstream.fcst.load import Load, Stretch, steady
-from shadowstream.fcst.observe import Books, Observer, quantile
-from shadowstream.fcst.services import SERVICES, Numbers, Services, checkout
-from shadowstream.fcst.table import LaneView, Screen, View
-from shadowstream.fcst.topics import CHAIN, RunTopics
-from shadowstream.fcst.verdict import Figures, Finding, Sent, Times, TopicCount, judged
+from shadowstream.fcst.load import Load
+from shadowstream.fcst.phases import STUCK_SERVICE, Chain, Phases, Plan
+from shadowstream.fcst.services import SERVICES, Services, checkout
+from shadowstream.fcst.topics import RunTopics
+from shadowstream.fcst.verdict import Figures, Finding, judged
 from shadowstream.lane import Lane, Mark, entered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from shadowstream.fcst.load import OnDelivery
+    from shadowstream.fcst.table import Screen
 
-__all__ = ["Demo", "Plan", "Result"]
+__all__ = ["Demo", "Result"]
 
-COMMANDS = ("voucher.dispatch", "voucher.use", "voucher.settle")
-"""By service, in the order of the chain."""
-STUCK = "voucher.dispatched"
-"""The topic whose shadow handler hangs."""
-PEAK = 10
-WARM_UP_S = 2.0
-READY_S = 60.0
-ARRIVE_S = 30.0
-DRAIN_S = 60.0
-QUIET_S = 20.0
-TICK_S = 0.5
-RECENT_S = 5.0
-RATES_OVER_S = 2.0
-ENDLESS_S = 86_400.0
+SHADOW_LIMITS = MappingProxyType(
+    {
+        "uservoucher": ("SHADOWSTREAM__DEFAULT_RATE_LIMIT__SHADOW_HARD_RATE_LIMIT", 7.5),
+        "taskv2": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.USE__HARD", 15.0),
+        "ss_business": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.SETTLE__HARD", 15.0),
+    }
+)
+"""Each service's shadow limit, in times the normal rate: below the ramp's peak for the first, so that shadow must wait
+there, and enough for the others to catch up."""
+CLAIMER = "ss_distribution"
 PROMOTION = "p-2026"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the user asked for."""
-
-    bootstrap: str | None
-    """A real cluster; None: the embedded broker."""
-    normal_per_s: float
-    seconds: float
-    """A third each: normal alone, ramp, stuck."""
-
-    @property
-    def third_s(self) -> float:
-        """How long each phase of the load is."""
-        return self.seconds / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +102,7 @@ class Demo:
             # Nobody can be asked to drain while he hangs.
             stack.callback(switch.unlink, missing_ok=True)
             services.start(home, {name: environment(home, name, topics, self._plan, switch) for name in SERVICES})
-            chain = Chain(self._loads(stack, home, topics), topics, services)
+            chain = Chain(topics, services, self._loads(stack, home, topics))
             stack.callback(chain.stop)
             figures = Phases(self._plan, self._screen, chain, switch).run()
             findings = judged(figures)
@@ -152,12 +131,11 @@ class Demo:
 
     def _loads(self, stack: ExitStack, home: Path, topics: RunTopics) -> Mapping[Lane, Load]:
         """Build each lane's load on the service that claims vouchers."""
-        name = "ss_distribution"
         settings = load_settings(
-            home / "producers" / name / "shadowstream.yaml",
-            environ={**os.environ, **shared_environment(home / "producers", name, topics)},
+            home / "producers" / CLAIMER / "shadowstream.yaml",
+            environ={**os.environ, **shared_environment(home / "producers", CLAIMER, topics)},
         )
-        service = importlib.import_module(f"producers.{name}.service")
+        service = importlib.import_module(f"producers.{CLAIMER}.service")
         distribution = stack.enter_context(service.Distribution(settings, topic=topics.chain[0], max_block_s=5.0))
         marks = {Lane.NORMAL: None, Lane.SHADOW: Mark(run=self._run, expires_at=int(time.time()) + 3600)}
         return {lane: Load(lane.value[0], sender(distribution, mark)) for lane, mark in marks.items()}
@@ -200,17 +178,14 @@ def shared_environment(folder: Path, name: str, topics: RunTopics) -> dict[str, 
 
 def environment(home: Path, name: str, topics: RunTopics, plan: Plan, switch: Path) -> dict[str, str]:
     """Return what a consuming service of a run is told, over its own file."""
-    rate = plan.normal_per_s
+    variable, times_normal = SHADOW_LIMITS[name]
     told = shared_environment(home / "consumers", name, topics) | {
         "SHADOWSTREAM__WORKER__DRAIN": "5s",
-        # Shadow's limits, below what the ramp comes to for the first service: there it must wait.
-        "SHADOWSTREAM__DEFAULT_RATE_LIMIT__SHADOW_HARD_RATE_LIMIT": f"{rate * 7.5:g}/s",
-        "SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.USE__HARD": f"{rate * 15:g}/s",
-        "SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.SETTLE__HARD": f"{rate * 15:g}/s",
+        variable: f"{plan.normal_per_s * times_normal:g}/s",
     }
     for sink in ("REDIS", "SHADOW.REDIS"):
         if f"SHADOWSTREAM__DATA__{sink}__URL" not in os.environ:
             told[f"SHADOWSTREAM__DATA__{sink}__URL"] = "memory://"
-    if name == SERVICES[CHAIN.index(STUCK)]:
+    if name == STUCK_SERVICE:
         told["SHADOWSTREAM__TASKS__SHADOW.VOUCHER.USE__HANGS_WHILE"] = str(switch)
     return told

@@ -29,6 +29,7 @@ __all__ = ["Books", "LaneBooks", "Observer", "quantile"]
 
 POLL_S = 0.1
 BATCH = 1000
+MARK_HEADER = "x-shadow"
 LETTERS = {"n": Lane.NORMAL, "s": Lane.SHADOW}
 
 
@@ -60,6 +61,11 @@ class LaneBooks:
             if voucher_id in due and since <= due[voucher_id] < until
         ]
 
+    def recent(self, since: float) -> list[float]:
+        """Return the seconds from intended send to arrival, of the messages that arrived since a moment."""
+        due = self.due
+        return [at - due[each] for each, at in list(self.arrived.items()) if at >= since and each in due]
+
 
 class Books:
     """What passed the observer, by topic and lane."""
@@ -89,10 +95,9 @@ class Books:
 class Observer:
     """Reads every topic of a run from its beginning, in a thread of its own."""
 
-    def __init__(self, topics: RunTopics, books: Books, mark_header: str) -> None:
+    def __init__(self, topics: RunTopics, books: Books) -> None:
         self.books = books
         self._topics = topics
-        self._header = mark_header
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self.failure: BaseException | None = None
@@ -150,6 +155,6 @@ class Observer:
     def _note(self, message: RawMessage, now: float) -> None:
         key = message.key() or b""
         headers = message.headers() or ()
-        lane = Lane.SHADOW if any(name == self._header for name, _ in headers) else Lane.NORMAL
+        lane = Lane.SHADOW if any(name == MARK_HEADER for name, _ in headers) else Lane.NORMAL
         voucher_id = (key if isinstance(key, bytes) else key.encode()).decode(errors="replace")
         self.books.note(self._topics.plain(message.topic() or ""), voucher_id, lane, now)

@@ -80,9 +80,11 @@ class Numbers:
     missing: list[str] = field(default_factory=list)
     """Pages that did not answer."""
 
-    def settled(self, topic: str, lane: Lane) -> int:
-        """Return how many messages of a topic a lane is done with."""
-        return sum(count for (name, where, _), count in self.outcomes.items() if (name, where) == (topic, lane))
+    def outcomes_of(self, topic: str, lane: Lane) -> dict[str, int]:
+        """Return a lane's outcomes on a Kafka topic."""
+        return {
+            outcome: count for (name, where, outcome), count in self.outcomes.items() if (name, where) == (topic, lane)
+        }
 
 
 @dataclass(slots=True)

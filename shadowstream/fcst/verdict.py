@@ -74,6 +74,8 @@ class Figures:
     """Ids that were met in the other lane than they were sent in."""
     unquiet: str = ""
     """What still moved when the time to drain was up; empty when all was quiet."""
+    opened: Mapping[str, int] = field(default_factory=dict)
+    """How often each breaker opened, by command and lane."""
     taken_away: int = 0
     """How often partitions were revoked or lost."""
 

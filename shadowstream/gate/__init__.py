@@ -35,10 +35,9 @@ from shadowstream.gate.chain import Chain, Stages, folded
 from shadowstream.gate.gates import Gates
 from shadowstream.gate.keys import KeyedLimit
 from shadowstream.gate.rate import Bucket, RateLimit
-from shadowstream.gate.verdict import ADMITTED, Gate, OpenGate, Ticket, Verdict
+from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 
 __all__ = [
-    "ADMITTED",
     "Breaker",
     "Bucket",
     "Cap",

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from math import inf
 from threading import Lock, get_ident
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker, CircuitBreakerListener
@@ -258,8 +259,10 @@ class _Ear(CircuitBreakerListener):
         self._breaker.heard(new_state.name)
 
 
-_CHANGES: Final = {
-    STATE_CLOSED: CircuitBreaker.close,
-    STATE_HALF_OPEN: CircuitBreaker.half_open,
-    STATE_OPEN: CircuitBreaker.open,
-}
+_CHANGES: Final = MappingProxyType(
+    {
+        STATE_CLOSED: CircuitBreaker.close,
+        STATE_HALF_OPEN: CircuitBreaker.half_open,
+        STATE_OPEN: CircuitBreaker.open,
+    }
+)

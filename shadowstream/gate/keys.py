@@ -16,7 +16,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from shadowstream.gate.rate import RE_ASK_S, Bucket
-from shadowstream.gate.verdict import ADMITTED, Ticket, Verdict
+from shadowstream.gate.verdict import Ticket, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +87,7 @@ class KeyedLimit:
                 self._hand.append(key)
             for key in keys:
                 table[key].content += 1.0
-        return ADMITTED
+        return Ticket(entered_at=now)
 
     def _checked(self, keys: list[Key], now: float) -> tuple[float, list[Key]]:
         """Return the seconds until every key admits (0.0: now), and the keys that are not in the table yet."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from shadowstream.events import GateLevel, Outcome
 
-__all__ = ["ADMITTED", "Gate", "OpenGate", "Ticket", "Verdict"]
+__all__ = ["Gate", "OpenGate", "Ticket", "Verdict"]
 
 
 class Verdict(StrEnum):
@@ -45,9 +45,6 @@ class Ticket:
         return self.verdict is Verdict.ADMIT
 
 
-ADMITTED = Ticket()
-
-
 class Gate(Protocol):
     """May this message go on?"""
 
@@ -67,11 +64,14 @@ class Gate(Protocol):
 class OpenGate:
     """The gate of a command without rules: always open, no lock, no memory."""
 
-    __slots__ = ()
+    __slots__ = ("_ticket",)
+
+    def __init__(self) -> None:
+        self._ticket = Ticket()
 
     def enter(self, now: float) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Admit."""
-        return ADMITTED
+        return self._ticket
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Forget."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer as RawConsumer
@@ -48,16 +49,18 @@ PRODUCER_ONLY = frozenset({
     "transaction.timeout.ms", "enable.gapless.guarantee", "delivery.report.only.error",
 })  # fmt: skip
 
-CURES = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name under `topics:`",
-    KafkaError._ALL_BROKERS_DOWN: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
-    KafkaError._TRANSPORT: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
-    KafkaError._RESOLVE: "check the host names in `kafka: bootstrap.servers`",  # noqa: SLF001
-    KafkaError._AUTHENTICATION: "check the `sasl.*` properties under `kafka:`",  # noqa: SLF001
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this service the right to the topic",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this service the right to both groups, normal and shadow",
-    KafkaError._AUTO_OFFSET_RESET: "set `auto.offset.reset` under `kafka:`, or reset the group's offsets",  # noqa: SLF001
-}
+CURES = MappingProxyType(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name under `topics:`",
+        KafkaError._ALL_BROKERS_DOWN: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
+        KafkaError._TRANSPORT: "check `kafka: bootstrap.servers` and that the brokers run",  # noqa: SLF001
+        KafkaError._RESOLVE: "check the host names in `kafka: bootstrap.servers`",  # noqa: SLF001
+        KafkaError._AUTHENTICATION: "check the `sasl.*` properties under `kafka:`",  # noqa: SLF001
+        KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this service the right to the topic",
+        KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this service the right to both groups, normal and shadow",
+        KafkaError._AUTO_OFFSET_RESET: "set `auto.offset.reset` under `kafka:`, or reset the group's offsets",  # noqa: SLF001
+    }
+)
 
 
 def consumer_properties(lane: LaneSettings) -> dict[str, Any]:

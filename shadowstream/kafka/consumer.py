@@ -85,9 +85,12 @@ class Consumer:
     def poll(self, timeout: float = -1) -> Message | None:
         """Return the next message that is to be handled, in whichever lane; None after ``timeout`` seconds."""
         until = time.monotonic() + timeout
-        while (raw := self.raw.poll(timeout if timeout < 0 else max(0.0, until - time.monotonic()))) is not None:
+        left = timeout
+        while (raw := self.raw.poll(left)) is not None:
             for message in self._sifted([raw]):
                 return message
+            if timeout >= 0 and (left := until - time.monotonic()) <= 0:
+                return None
         return None
 
     def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:

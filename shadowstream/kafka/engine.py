@@ -59,6 +59,8 @@ class Binding:
     gate: Gate
     shared: bool
     """Whether the other lane's cursor reads this Kafka topic too."""
+    ended: Callable[[], None] = lambda: None
+    """Called by each strand, in its thread, when it ends."""
 
     def delays_s(self) -> tuple[float, ...]:
         """Return how long to rest before each retry."""
@@ -75,7 +77,7 @@ class Tally:
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.now = time.monotonic()
-        """Monotonic seconds when the strand last looked at the clock: after each message, not before it too."""
+        """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
         self.wall = time.time() - self.now
         """Unix seconds at monotonic zero."""
         self.error: BaseException | None = None

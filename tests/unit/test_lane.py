@@ -146,7 +146,7 @@ def test_copy_context_run_carries_the_lane_into_a_plain_thread() -> None:
 
 def test_a_lane_entered_in_a_copied_context_does_not_leak_out() -> None:
     def enter_and_stay() -> bool:
-        entered(FIRST).__enter__()  # noqa: PLC2801 - never left: that is the point
+        entered(FIRST).__enter__()  # never left: that is the point
         return is_shadow()
 
     assert copy_context().run(enter_and_stay)

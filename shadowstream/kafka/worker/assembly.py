@@ -12,7 +12,6 @@ import inspect
 import threading
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
@@ -31,7 +30,7 @@ from shadowstream.kafka.worker.strands import Strands
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from confluent_kafka import KafkaError
 
@@ -39,8 +38,9 @@ if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.headers import MarkReader
     from shadowstream.kafka.engine import Handler
+    from shadowstream.kafka.message import Message
 
-__all__ = ["Registration", "assemble"]
+__all__ = ["OnLoop", "Registration", "assemble"]
 
 log = logger_of("assembly")
 
@@ -93,14 +93,16 @@ def _engine(
     ours: LaneSettings, registration: Registration, parts: Parts, client: RawProducer, reader: MarkReader
 ) -> Engine:
     topic = ours.topics[registration.topic]
+    handler, ended = _synchronous(registration.handler)
     on_refusal = Verdict(topic.on_limit) if ours.lane is Lane.SHADOW else Verdict.WAIT
     binding = Binding(
         lane=ours.lane,
         topic=topic,
         command=registration.command,
-        handler=_synchronous(registration.handler),
+        handler=handler,
         gate=parts.gates.gate(registration.command, on_refusal),
         shared=_shared(topic),
+        ended=ended,
     )
     outlets = Outlets(client, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
     return Engine(binding, reader, outlets, parts.listeners, parts.stopping)
@@ -115,19 +117,35 @@ def _incremental(ours: LaneSettings) -> bool:
     return cooperative or ours.kafka.get("group.protocol") == "consumer"
 
 
-def _synchronous(handler: Handler) -> Handler:
-    """Let a strand call an async handler: each strand has an event loop of its own, and each call its own context."""
+class OnLoop:
+    """Calls an async handler from a strand: each strand has an event loop of its own, each call its own context."""
+
+    def __init__(self, handler: Callable[[Any], Coroutine[Any, Any, object]]) -> None:
+        self._handler = handler
+        self._loops = threading.local()
+
+    def __call__(self, message: Message) -> object:
+        """Run the handler to its end on this thread's loop."""
+        if not hasattr(self._loops, "runner"):
+            self._loops.runner = asyncio.Runner()
+        return self._loops.runner.run(self._handler(message), context=copy_context())
+
+    def close(self) -> None:
+        """Close this thread's loop, and cancel what the handler left running on it."""
+        if hasattr(self._loops, "runner"):
+            self._loops.runner.close()
+
+
+def _synchronous(handler: Handler) -> tuple[Handler, Callable[[], None]]:
+    """Return what a strand calls for each message, and what it calls when it ends."""
     if not inspect.iscoroutinefunction(handler):
-        return handler
-    loops = threading.local()
+        return handler, _nothing
+    on_loop = OnLoop(handler)
+    return on_loop, on_loop.close
 
-    @wraps(handler)
-    def run(message: Any) -> object:  # noqa: ANN401 - the handler's own argument
-        if not hasattr(loops, "runner"):
-            loops.runner = asyncio.Runner()
-        return loops.runner.run(handler(message), context=copy_context())
 
-    return run
+def _nothing() -> None:
+    pass
 
 
 def _start_at(

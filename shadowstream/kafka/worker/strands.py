@@ -56,6 +56,7 @@ class Strand:
                 self.messages += len(piece.messages)
                 self.bytes += piece.size
                 self._ended(None)
+            self._engine.binding.ended()
         except BaseException as error:
             log.exception("strand_failed topic=%s", self._engine.binding.topic.name)
             self._ended(error)

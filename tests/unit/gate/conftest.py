@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from sys import getswitchinterval, setswitchinterval
-from threading import Barrier
+from threading import Barrier, Lock, Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MakeGates = Callable[..., Gates]
+Waits = Callable[[Lock, Callable[[], object]], bool]
 Hammer = Callable[[Callable[[int], int]], list[int]]
 
 
@@ -58,6 +59,22 @@ def gates(ear: Ear) -> MakeGates:
         return Gates(replace(plain, **fields), Listeners([ear]))  # type: ignore[arg-type]
 
     return made
+
+
+@pytest.fixture
+def waits_for() -> Waits:
+    """Tell whether some work stands still while the lock is held, and goes on when it is free."""
+
+    def waits(lock: Lock, work: Callable[[], object]) -> bool:
+        thread = Thread(target=work, daemon=True)
+        with lock:
+            thread.start()
+            thread.join(0.05)
+            stood = thread.is_alive()
+        thread.join(10)
+        return stood and not thread.is_alive()
+
+    return waits
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from shadowstream.gate import Chain, Stages, Ticket, Verdict
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from tests.unit.gate.conftest import Ear, Hammer
+    from tests.unit.gate.conftest import Ear, Hammer, Waits
 
 HANDLED, FAILED, CANCELLED = Outcome.HANDLED, Outcome.FAILED, Outcome.CANCELLED
 RULE = BreakerRule(failure_rate=0.5, window=10, min_calls=4, open_for_s=30.0, half_open=3)
@@ -28,7 +28,7 @@ class Gated:
     """One command with nothing but a breaker, and shorthands."""
 
     def __init__(self, rule: BreakerRule = RULE, hooks: Listeners | None = None) -> None:
-        self.stages = Stages(Lane.SHADOW, "voucher.claim", None, rule, hooks or Listeners())
+        self.stages = Stages(Lane.SHADOW, "voucher.claim", None, rule, Listeners() if hooks is None else hooks)
         self.gate = Chain(self.stages, Verdict.PARK)
         assert self.stages.breaker is not None
         self.breaker = self.stages.breaker
@@ -371,8 +371,37 @@ def test_forcing_the_state_while_the_gate_changes_it_never_deadlocks(hammer: Ham
     assert gated.stages.cap.in_flight == 0
 
 
-def test_with_no_hook_no_fact_is_built() -> None:
-    assert not Gated().opened().breaker._news
+def test_with_no_hook_nobody_is_told() -> None:
+    class Nobody(Listeners):
+        def on(self, event: Event) -> None:
+            raise AssertionError(event)
+
+    gated = Gated(hooks=Nobody()).opened()
+    gated.circuit.close()
+    assert gated.breaker.phase == "closed"
+
+
+def test_no_lock_of_the_gate_is_held_while_a_hook_is_told() -> None:
+    held = []
+
+    class Looking:
+        def on(self, _: Event) -> None:
+            held.append(gated.stages.lock.locked())
+
+    gated = Gated(hooks=Listeners([Looking()]))
+    gated.opened()
+    gated.circuit.close()
+    assert held == [False, False]
+
+
+def test_a_decision_an_outcome_and_a_forced_change_wait_for_the_decision_before_them(waits_for: Waits) -> None:
+    gated = Gated()
+    ticket = gated.gate.enter(0.0)
+    lock = gated.stages.lock
+    assert waits_for(lock, lambda: gated.gate.enter(0.0))
+    assert waits_for(lock, lambda: gated.gate.leave(ticket, HANDLED, 0.0))
+    assert waits_for(lock, lambda: gated.gate.level(0.0))
+    assert waits_for(lock, gated.circuit.open)
 
 
 def test_pybreaker_never_calls_anything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shadowstream.config.model import BreakerRule, RateRule
 from shadowstream.events import GateLevel, Listeners, Outcome
-from shadowstream.gate import ADMITTED, Gate, OpenGate, Stages, Verdict, folded
+from shadowstream.gate import Gate, OpenGate, Stages, Verdict, folded
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def gate_of(rate: RateRule | None = None, breaker: BreakerRule | None = None) ->
 def test_a_command_without_rules_has_the_open_gate() -> None:
     for gate in (gate_of(), gate_of(RateRule())):
         assert isinstance(gate, OpenGate)
-        assert gate.enter(0.0) is ADMITTED
-        gate.leave(ADMITTED, HANDLED, 0.0)
+        ticket = gate.enter(0.0)
+        assert ticket.admitted
+        gate.leave(ticket, HANDLED, 0.0)
         assert gate.level(0.0) is None
 
 

@@ -13,7 +13,7 @@ from shadowstream.gate import OpenGate, Verdict
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from tests.unit.gate.conftest import Ear, Hammer, MakeGates
+    from tests.unit.gate.conftest import Ear, Hammer, MakeGates, Waits
 
 RATE = RateRule(hard_per_s=10.0, burst=4)
 BREAKER = BreakerRule(window=4, min_calls=4)
@@ -89,6 +89,14 @@ def test_a_command_has_one_keyed_limit_or_none(gates: MakeGates) -> None:
     assert limit is one.keyed("claim")
     assert one.keyed("free") is None
     assert one.keyed("unknown") is None
+
+
+def test_asking_for_a_gate_waits_for_who_asked_before(gates: MakeGates, waits_for: Waits) -> None:
+    one = gates(rates={"claim": RATE}, key_limits={"claim": KeysRule(("user_id",), 1.0)})
+    assert waits_for(one._lock, lambda: one.gate("claim"))
+    assert waits_for(one._lock, lambda: one.keyed("claim"))
+    assert waits_for(one._lock, lambda: one.circuit("claim"))
+    assert waits_for(one._lock, lambda: one.levels(0.0))
 
 
 def test_eight_threads_asking_at_once_get_one_state(gates: MakeGates, hammer: Hammer) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from fractions import Fraction
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowstream.config.model import KeysRule
-from shadowstream.gate import ADMITTED, KeyedLimit, Verdict
+from shadowstream.gate import KeyedLimit, Verdict
 
 if TYPE_CHECKING:
-    from tests.unit.gate.conftest import Hammer
+    from tests.unit.gate.conftest import Hammer, Waits
 
 
 def test_each_value_has_its_own_bucket() -> None:
@@ -29,7 +30,7 @@ def test_each_value_has_its_own_bucket() -> None:
 
 def test_a_refusal_says_which_stage_and_for_how_long() -> None:
     limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=4.0), Verdict.SHED)
-    assert limit.enter({"user_id": 1}, 10.0) is ADMITTED
+    assert limit.enter({"user_id": 1}, 10.0).admitted
     refused = limit.enter({"user_id": 1}, 10.1)
     assert (refused.verdict, refused.by) == (Verdict.SHED, "keys")
     assert refused.wait_s == pytest.approx(0.15)
@@ -66,6 +67,8 @@ def test_a_number_and_its_text_are_one_user_and_any_value_will_do() -> None:
     limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0))
     assert limit.enter({"user_id": 7}, 0.0).admitted
     assert not limit.enter({"user_id": "7"}, 0.0).admitted
+    assert limit.enter({"user_id": UUID(int=5)}, 0.0).admitted
+    assert not limit.enter({"user_id": str(UUID(int=5))}, 0.0).admitted
     assert limit.enter({"user_id": ["un", "hashable"]}, 0.0).admitted
     assert limit.enter({"user_id": "\ud800" * 100}, 0.0).admitted
 
@@ -123,6 +126,7 @@ def test_a_full_table_finds_its_idle_keys_in_a_few_decisions() -> None:
     assert tries == [False] * 9 + [True]
 
 
+@settings(deadline=None)
 @given(
     arrivals=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.floats(0, 0.7)), max_size=150),
     burst=st.integers(1, 3),
@@ -143,6 +147,11 @@ def test_no_key_exceeds_its_rate_in_any_window_though_the_table_overflows(
             for last in range(first, len(times)):
                 width = Fraction(times[last]) - Fraction(times[first])
                 assert last - first + 1 <= 2 * width + burst + Fraction(1, 10**8)
+
+
+def test_a_decision_waits_for_the_one_before_it(waits_for: Waits) -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0))
+    assert waits_for(limit._lock, lambda: limit.enter({"user_id": 1}, 0.0))
 
 
 def test_eight_threads_get_exactly_the_burst_of_a_key(hammer: Hammer) -> None:

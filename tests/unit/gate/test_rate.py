@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowstream.config.model import RateRule
@@ -51,6 +51,7 @@ def worst_excess(admitted: list[float], rate: float, burst: int) -> Fraction:
     return worst
 
 
+@settings(deadline=None)
 @given(rate=RATES, burst=st.integers(1, 40), start=STARTS, gaps=st.lists(st.floats(0, 3), max_size=300))
 def test_no_window_ever_holds_more_than_rate_times_width_plus_burst(
     rate: float, burst: int, start: float, gaps: list[float]
@@ -62,6 +63,7 @@ def test_no_window_ever_holds_more_than_rate_times_width_plus_burst(
     assert worst_excess(admitted_of(bucket, times), rate, burst) <= 1e-8
 
 
+@settings(deadline=None)
 @given(rate=RATES, burst=BURSTS, start=STARTS)
 def test_asking_again_after_exactly_wait_s_is_admitted_and_loses_no_more_than_two_percent(
     rate: float, burst: int | None, start: float
@@ -81,7 +83,25 @@ def test_asking_again_after_exactly_wait_s_is_admitted_and_loses_no_more_than_tw
     assert refused == 200
 
 
+def test_a_moment_too_early_is_refused_though_the_clock_cannot_show_the_moment() -> None:
+    last_digit = 2.0**-28
+    bucket = Bucket(1 / (2684.3 * last_digit), 1)
+    assert admitted_of(bucket, [3e7, 3e7 + 2684 * last_digit, 3e7 + 2685 * last_digit]) == [
+        3e7,
+        3e7 + 2685 * last_digit,
+    ]
+
+
+def test_rounding_never_refuses_who_waited_exactly_as_long_as_told() -> None:
+    # Found by a search of ten million waits; without the forgiven 1e-9 messages it is refused again.
+    bucket, now = Bucket(0.051007538146642085, 1), 13.603449956563454
+    bucket.check(now)
+    bucket.content = 0.8163985926600664
+    assert bucket.check(now + bucket.check(now)) == 0.0
+
+
 # A burst of one leaves no room to make up for asking late: there the asker's lateness is lost, as law 14 demands.
+@settings(deadline=None)
 @given(rate=RATES, burst=st.integers(2, 40), start=STARTS, polls=st.integers(2, 7))
 def test_a_poller_that_ignores_wait_s_still_gets_the_whole_rate(
     rate: float, burst: int, start: float, polls: int
@@ -146,8 +166,8 @@ def test_the_three_colours(
     ticket = ask(limit, 100.0)
     assert (ticket is not None) == admits
     assert ticket is None or ticket.soft == soft
-    assert limit._soft.tokens(100.0) == soft_left - soft_cost
-    assert limit._hard.tokens(100.0) == hard_left - hard_cost
+    assert 10.0 - limit._soft.content == soft_left - soft_cost
+    assert 10.0 - limit._hard.content == hard_left - hard_cost
 
 
 def test_where_soft_waits_the_wait_is_until_both_limits_admit() -> None:
@@ -204,6 +224,7 @@ def test_a_clock_that_jumps_an_hour_ahead_admits_one_burst_and_then_the_rate() -
     assert len(admitted_of(bucket, [4600.0 + i / 100 for i in range(101)])) == 10
 
 
+@settings(deadline=None)
 @given(readings=st.lists(st.floats(0, 50), min_size=1, max_size=200), rate=st.sampled_from([1.0, 10.0]))
 def test_readings_in_any_order_admit_no_more_than_the_span_they_cover(readings: list[float], rate: float) -> None:
     admitted = admitted_of(Bucket(rate, 3), readings)

@@ -15,12 +15,12 @@ from confluent_kafka import Message as RawMessage
 
 from shadowstream.config import TopicSettings
 from shadowstream.events import Carried, Event, Listeners, Outcome
-from shadowstream.gate import ADMITTED, OpenGate, Ticket, Verdict
+from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.engine import Binding, Engine, fate
 from shadowstream.kafka.offsets import Piece, source
 from shadowstream.kafka.outlets import Interrupted
-from shadowstream.kafka.worker.assembly import _synchronous as synchronous
+from shadowstream.kafka.worker.assembly import OnLoop
 from shadowstream.lane import Lane, current
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Says:
         self.told: list[Outcome] = []
 
     def enter(self, now: float) -> Ticket:
-        return self.tickets.pop(0) if self.tickets else ADMITTED
+        return self.tickets.pop(0) if self.tickets else Ticket()
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         self.told.append(outcome)
@@ -158,7 +158,9 @@ def test_an_async_handler_runs_in_its_lane_too() -> None:
         mark = await asyncio.create_task(asyncio.to_thread(current))
         runs.append(mark and mark.run)
 
-    Rig(lane=Lane.SHADOW, handler=synchronous(handler)).carry(MARKED, [("x-shadow", b"1;run=other")])
+    on_loop = OnLoop(handler)
+    Rig(lane=Lane.SHADOW, handler=on_loop).carry(MARKED, [("x-shadow", b"1;run=other")])
+    on_loop.close()
     assert runs == ["fcst-1111", "other"]
 
 
@@ -207,7 +209,7 @@ def test_each_retry_passes_the_gate_and_may_be_refused_there() -> None:
     def handler(_: object) -> None:
         raise ValueError
 
-    gate = Says(ADMITTED, Ticket(verdict=Verdict.PARK, by="breaker"))
+    gate = Says(Ticket(), Ticket(verdict=Verdict.PARK, by="breaker"))
     rig = Rig(lane=Lane.SHADOW, handler=handler, gate=gate)
     rig.carry(MARKED)
     assert rig.exits.copies == [("park", 0, "")]

@@ -31,7 +31,7 @@ ABOUT = """Measure what shadowstream costs against the raw client, on a real Kaf
 
 The broker starts and ends by itself, in a container. The table goes to stdout, progress to stderr, everything measured
 to JSON. Sides take turns in fresh processes, and each ratio comes with its own noise: the same side measured against
-itself. Where the noise is as wide as the distance to the target, the machine was too busy: use a quiet one.
+itself. A control marked TOO NOISY means that the machine was too busy to compare anything: run it on a quiet one.
 
   python -m benchmarks                           about eleven minutes, writes benchmarks/results/
   python -m benchmarks --quick                   about a minute and a half, writes nothing: does it run at all?
@@ -141,9 +141,17 @@ def table(results: dict[str, dict[str, Any]]) -> str:
             wanted = "-" if row["wanted"] is None else f"{sign} {row['wanted']:g}"
             reached = {None: "-", True: "yes", False: "NO"}[row["reached"]]
             value = f"{row['value']:,.0f}" if abs(row["value"]) >= 1000 else f"{row['value']:.3g}"
-            line = f"{letter:2} {row['name']:40} {value:>12} {row['unit']:9} {wanted:>10}  {reached:8} {row['note']}"
+            line = f"{letter:2} {row['name']:40} {value:>12} {row['unit']:9} {wanted:>10}  {reached:8} {ranged(row)}"
             lines.append(line.rstrip())
     return "\n".join(lines) + "\n"
+
+
+def ranged(row: dict[str, Any]) -> str:
+    """Return how far the rounds lie apart, and whether that is too far."""
+    spread = row["spread"]
+    if spread is None:
+        return ""
+    return f"{spread['low']:,.4g} .. {spread['high']:,.4g}{'  TOO NOISY to trust' if row['noisy'] else ''}"
 
 
 def written(results: dict[str, dict[str, Any]], target: Path) -> None:

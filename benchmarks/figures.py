@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Paired", "Phase", "Row", "Spread", "flood_ratio", "paired", "phase", "quantile", "spread"]
 
+LOW, HIGH = 0.75, 1.33
+"""A control outside of these is too noisy: a quarter slower or a third faster for no reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The middle of some rounds, and how far they lie apart."""
+
+    median: float
+    low: float
+    high: float
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -23,7 +35,20 @@ class Row:
     wanted: float | None = None
     """None: recorded, with no target."""
     sense: Literal["at least", "at most"] = "at least"
-    note: str = ""
+    spread: Spread | None = None
+    """Over the rounds; None when there was one."""
+    control: bool = False
+    """Whether this is one side against itself: far from 1, the machine was too busy to compare anything."""
+
+    @classmethod
+    def of(cls, name: str, spread: Spread, unit: str, wanted: float | None = None, *, at_most: bool = False) -> Row:
+        """Return the row of a median over rounds."""
+        return cls(name, spread.median, unit, wanted, "at most" if at_most else "at least", spread)
+
+    @classmethod
+    def noise(cls, name: str, spread: Spread) -> Row:
+        """Return the row of a control."""
+        return cls(name, spread.median, "ratio", spread=spread, control=True)
 
     @property
     def reached(self) -> bool | None:
@@ -32,21 +57,14 @@ class Row:
             return None
         return self.value >= self.wanted if self.sense == "at least" else self.value <= self.wanted
 
+    @property
+    def noisy(self) -> bool:
+        """Tell whether this control says that the machine was too busy."""
+        return self.control and self.spread is not None and not LOW < self.spread.low <= self.spread.high < HIGH
+
     def as_json(self) -> dict[str, object]:
         """Return the row for a JSON file."""
-        return {**asdict(self), "reached": self.reached}
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The middle of some rounds, and how far they lie apart."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.low:.3g}..{self.high:.3g}"
+        return {**asdict(self), "reached": self.reached, "noisy": self.noisy}
 
 
 @dataclass(frozen=True, slots=True)

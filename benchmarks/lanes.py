@@ -15,8 +15,9 @@ import struct
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, Producer
 
@@ -25,7 +26,7 @@ from benchmarks.figures import quantile
 from benchmarks.ground import CLIENT, FOREIGN, PAYLOAD, end_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Protocol
 
     class Valued(Protocol):
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["RUN", "SECOND", "read_samples"]
+__all__ = ["RUN", "SECOND", "STAMP", "announced", "read_samples"]
 
 RUN: Final = ss.Mark(run="bench")
 SECOND: Final = 1_000_000_000
@@ -45,6 +46,17 @@ SAMPLE: Final = struct.Struct("<qq")
 TICK_S: Final = 0.01
 SHARED_PER_S: Final = 1500.0
 """What the plain consumer's one limiter admits: three times the normal load."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What one generator sends."""
+
+    after_s: float
+    """From the beginning of the run."""
+    seconds: float
+    rate: int
+    """Messages a second."""
 
 
 class Recorder:
@@ -72,6 +84,22 @@ def read_samples(folder: Path) -> dict[int, int]:
     """Return when each message was handled (the first time), by its intended send time."""
     packed = (folder / "samples").read_bytes()
     return dict(sorted(SAMPLE.iter_unpack(packed), reverse=True))
+
+
+def announced(folder: Path, begin: int) -> None:
+    """Tell the generators when to begin."""
+    draft = folder / "begin.draft"
+    draft.write_text(str(begin), encoding="utf-8")
+    # Renamed in one step: a generator must not read half a number.
+    draft.rename(folder / "begin")
+
+
+def told(folder: Path, role: str) -> int:
+    """Say that a generator is ready, and wait to be told when to begin."""
+    (folder / f"{role}-ready").touch()
+    while not (folder / "begin").exists():
+        time.sleep(0.01)
+    return int((folder / "begin").read_text(encoding="utf-8"))
 
 
 def worker(settings: ss.Settings, topic: str, folder: Path) -> None:
@@ -109,7 +137,7 @@ def plain(settings: ss.Settings, topic: str, folder: Path) -> None:
         for message in (first, *consumer.consume(99, 0)) if first is not None else ():
             if message.error() is None:
                 next(admitted)
-                headers: list[tuple[str, bytes]] | None = message.headers()
+                headers: Any = message.headers()
                 if all(name != settings.mark.header for name, _ in headers or ()):
                     recorder.handle(message)
 
@@ -125,11 +153,13 @@ def limited(rate_per_s: float, burst_s: float = 0.1) -> Iterator[None]:
         yield
 
 
-def load(settings: ss.Settings, topic: str, begin: int, seconds: float, rate: int) -> None:
+def load(settings: ss.Settings, topic: str, folder: Path, plan: Span) -> None:
     """Send the normal messages at their intended times; prints how late the generator itself was."""
     client = Producer({"bootstrap.servers": settings.normal.kafka["bootstrap.servers"], **CLIENT, "linger.ms": 0})
+    client.list_topics(topic, timeout=10)
+    begin = told(folder, "load") + int(plan.after_s * SECOND)
     late: list[float] = []
-    for intended in range(begin, begin + int(seconds * SECOND), SECOND // rate):
+    for intended in range(begin, begin + int(plan.seconds * SECOND), SECOND // plan.rate):
         if (left := intended - time.monotonic_ns()) > 0:
             time.sleep(left / SECOND)
         client.produce(topic, STAMP.pack(intended) + PAYLOAD[STAMP.size :], headers=FOREIGN)
@@ -140,14 +170,16 @@ def load(settings: ss.Settings, topic: str, begin: int, seconds: float, rate: in
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
-def flood(settings: ss.Settings, topic: str, begin: int, seconds: float, rate: int) -> None:
+def flood(settings: ss.Settings, topic: str, folder: Path, plan: Span) -> None:
     """Send shadow messages, a hundredth of a second's worth at a time; prints how many a second it managed."""
     # It stands for other machines, so it must not take the processor from those that are measured.
     os.nice(10)
     client = ss.Producer(settings)
-    share, sent = int(rate * TICK_S), 0
+    client.list_topics(topic, timeout=10)
+    begin = told(folder, "flood") + int(plan.after_s * SECOND)
+    share, sent = int(plan.rate * TICK_S), 0
     with ss.entered(RUN):
-        for tick in range(int(seconds / TICK_S)):
+        for tick in range(int(plan.seconds / TICK_S)):
             due = begin + int(tick * TICK_S * SECOND)
             if (left := due - time.monotonic_ns()) > 0:
                 time.sleep(left / SECOND)
@@ -155,21 +187,21 @@ def flood(settings: ss.Settings, topic: str, begin: int, seconds: float, rate: i
                 client.produce(topic, PAYLOAD, headers=FOREIGN)
             sent += share
             client.poll(0)
-        client.flush(20)
+        sent -= client.flush(20)
     took = (time.monotonic_ns() - begin) / SECOND
     sys.stdout.write(json.dumps({"sent": sent, "per_s": sent / took}) + "\n")
 
 
-def main(role: str, settings: str, topic: str, *rest: str) -> None:
+def main(role: str, settings: str, topic: str, folder: str, *rest: str) -> None:
     """Be one of the processes."""
     end_with_parent()
     loaded = ss.load(settings, strict=True)
+    path = Path(folder)
     if role in {"load", "flood"}:
-        begin, seconds, rate = rest
-        (load if role == "load" else flood)(loaded, topic, int(begin), float(seconds), int(rate))
+        after_s, seconds, rate = rest
+        (load if role == "load" else flood)(loaded, topic, path, Span(float(after_s), float(seconds), int(rate)))
     else:
-        run: Callable[[ss.Settings, str, Path], None] = worker if role == "worker" else plain
-        run(loaded, topic, Path(rest[0]))
+        (worker if role == "worker" else plain)(loaded, topic, path)
 
 
 if __name__ == "__main__":

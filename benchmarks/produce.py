@@ -75,13 +75,13 @@ def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, objec
     marked = compared(ground, "raw-header", "marked", count, rounds)
     unmarked = compared(ground, "raw-bare", "unmarked", count, rounds)
     rows = [
-        Row("marked / raw with a header", marked.ratio.median, "ratio", 0.9, note=str(marked.ratio)),
-        Row("raw / raw with a header (noise)", marked.control.median, "ratio", note=str(marked.control)),
-        Row("raw with a header", marked.base.median, "msg/s", note=str(marked.base)),
-        Row("marked", marked.other.median, "msg/s", note=str(marked.other)),
-        Row("unmarked / raw without", unmarked.ratio.median, "ratio", note=str(unmarked.ratio)),
-        Row("raw / raw without (noise)", unmarked.control.median, "ratio", note=str(unmarked.control)),
-        Row("unmarked", unmarked.other.median, "msg/s", note=str(unmarked.other)),
+        Row.of("marked / raw with a header", marked.ratio, "ratio", 0.9),
+        Row.noise("raw / raw with a header (noise)", marked.control),
+        Row.of("raw with a header", marked.base, "msg/s"),
+        Row.of("marked", marked.other, "msg/s"),
+        Row.of("unmarked / raw without", unmarked.ratio, "ratio"),
+        Row.noise("raw / raw without (noise)", unmarked.control),
+        Row.of("unmarked", unmarked.other, "msg/s"),
     ]
     method = {"messages": count, "rounds": rounds, "payload_bytes": 200, "properties": CLIENT, "about": __doc__}
     return rows, {"method": method, "marked": asdict(marked), "unmarked": asdict(unmarked)}

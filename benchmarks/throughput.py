@@ -137,12 +137,13 @@ def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, objec
     stepped = compared(ground, "shadow-only", count, rounds, 2)
     ground.drop("shadow-only")
     rows = [
-        Row("worker / raw loop", handled.ratio.median, "ratio", 0.8, note=str(handled.ratio)),
-        Row("raw loop / raw loop (noise)", handled.control.median, "ratio", note=str(handled.control)),
-        Row("raw loop", handled.base.median, "msg/s", note=str(handled.base)),
-        Row("worker", handled.other.median, "msg/s", note=str(handled.other)),
-        Row("worker stepping over / raw loop", stepped.ratio.median, "ratio", note=str(stepped.ratio)),
-        Row("worker stepping over", stepped.other.median, "msg/s", note=str(stepped.other)),
+        Row.of("worker / raw loop", handled.ratio, "ratio", 0.8),
+        Row.noise("raw loop / raw loop (noise)", handled.control),
+        Row.of("raw loop", handled.base, "msg/s"),
+        Row.of("worker", handled.other, "msg/s"),
+        Row.of("worker stepping over / raw loop", stepped.ratio, "ratio"),
+        Row.noise("raw loop / raw loop (noise)", stepped.control),
+        Row.of("worker stepping over", stepped.other, "msg/s"),
     ]
     method = {"messages": count, "rounds": rounds, "payload_bytes": 200, "foreign_headers": 2, "about": __doc__}
     return rows, {"method": method, "handled": asdict(handled), "stepped_over": asdict(stepped)}

@@ -6,6 +6,7 @@ The trap here: a daemon that was killed leaves its pid file behind, and the next
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ SOCKET = "unix:///var/run/docker.sock"
 PID_FILE = Path("/var/run/docker.pid")
 PING_TIMEOUT_S = 5.0
 START_TIMEOUT_S = 60.0
+STARTS = 2
 LOG_TAIL_CHARS = 1500
 
 
@@ -60,11 +62,22 @@ def answering() -> str | None:
 
 def pings(address: str) -> bool:
     """Say whether a daemon answers at this address."""
+    if not listens(address):
+        return False
     try:
         with connected(PING_TIMEOUT_S, address) as daemon:
             return bool(daemon.ping())
     except (DockerException, OSError):
         return False
+
+
+def listens(address: str) -> bool:
+    """Say whether something listens at a socket file; the client leaves its socket open where nothing does."""
+    scheme, _, path = address.partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(path) == 0
 
 
 @contextmanager
@@ -103,25 +116,44 @@ def refuse_where_none_can_be_started() -> None:
 
 def start() -> None:
     """Start a daemon in a session of its own and wait until it answers."""
-    drop_stale_pid_file()
-    data, log = cache() / "docker", cache() / "dockerd.log"
+    log = cache() / "dockerd.log"
+    for _ in range(STARTS):
+        drop_stale_pid_file()
+        daemon = launched(log)
+        if answers_soon(daemon):
+            return
+        # What a killed daemon left running may need this first try to find its own end.
+        say(f"dockerd ended with code {daemon.poll()}")
+    raise ContainerGroundError(f"dockerd does not answer; its log {log} ends:\n{tail(log)}")
+
+
+def launched(log: Path) -> subprocess.Popen[bytes]:
+    """Run dockerd in the background, beyond the end of this process."""
+    data = cache() / "docker"
     data.mkdir(exist_ok=True)
     say(f"starting dockerd, its data in {data}, its log in {log}")
-    began = time.monotonic()
     with log.open("ab") as sink:
-        daemon = subprocess.Popen(  # noqa: S603 - the daemon that apt-get installed, found on the PATH
-            ["dockerd", "--data-root", str(data), "-H", SOCKET],  # noqa: S607
+        return subprocess.Popen(  # noqa: S603 - the daemon that apt-get installed
+            ["dockerd", "--data-root", str(data), "-H", SOCKET],  # noqa: S607 - found on the PATH
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             cwd="/",
         )
-    while not pings(SOCKET):
-        if daemon.poll() is not None or time.monotonic() - began > START_TIMEOUT_S:
-            raise ContainerGroundError(f"dockerd does not answer; its log {log} ends:\n{tail(log)}")
+
+
+def answers_soon(daemon: subprocess.Popen[bytes]) -> bool:
+    """Wait for the daemon's first answer; False when it ended, or never gave one."""
+    began = time.monotonic()
+    while time.monotonic() - began < START_TIMEOUT_S and daemon.poll() is None:
+        if pings(SOCKET):
+            say(f"dockerd answers: {time.monotonic() - began:.1f} s")
+            # It is meant to outlive this process: without this, its object would complain when collected.
+            daemon.returncode = 0
+            return True
         time.sleep(0.1)
-    say(f"dockerd answers: {time.monotonic() - began:.1f} s")
+    return False
 
 
 def drop_stale_pid_file() -> None:

@@ -31,22 +31,25 @@ NOT_PULLABLE_FOR_S = 24 * 3600.0
 
 def ensure_kafka_image() -> str:
     """Give the name of a Kafka image that stands on this machine: $KAFKA_IMAGE, the official one, or one built here."""
-    return os.environ.get("KAFKA_IMAGE") or ensured(KAFKA_OFFICIAL, "kafka")
+    return ensured("KAFKA_IMAGE", KAFKA_OFFICIAL, "kafka")
 
 
 def ensure_redis_image() -> str:
     """Give the name of a Redis image that stands on this machine: $REDIS_IMAGE, the official one, or one built here."""
-    return os.environ.get("REDIS_IMAGE") or ensured(REDIS_OFFICIAL, "redis")
+    return ensured("REDIS_IMAGE", REDIS_OFFICIAL, "redis")
 
 
 def ensure_python_image() -> str:
     """Give the name of a Python image for the services' image: $SERVICES_BASE, the official one, or one built here."""
-    return os.environ.get("SERVICES_BASE") or ensured(PYTHON_OFFICIAL, "python")
+    return ensured("SERVICES_BASE", PYTHON_OFFICIAL, "python")
 
 
-def ensured(official: str, recipe: str) -> str:
-    """Give the official image if it is here or can be pulled, else the one built from the recipe's folder."""
+def ensured(variable: str, official: str, recipe: str) -> str:
+    """Give the image that the variable names, else the official one if it can be had, else the one built here."""
     ensure_daemon()
+    named = os.environ.get(variable)
+    if named:
+        return named
     if present(official):
         return official
     local = f"shadowstream/{recipe}:{official.partition(':')[2]}-{fingerprint(RECIPES / recipe)}"
@@ -129,7 +132,7 @@ def build(tag: str, recipe: str) -> None:
     if not may_install():
         raise ContainerGroundError(
             f"the official image for {recipe} cannot be pulled, and building one here takes root on Debian or Ubuntu. "
-            f"Give the machine a registry, or name an image that it has in {recipe.upper()}_IMAGE"
+            "Give the machine a registry, or name an image that it has in KAFKA_IMAGE, REDIS_IMAGE or SERVICES_BASE"
         )
     base = ensure_base()
     with tempfile.TemporaryDirectory(dir=cache(), prefix=f"build-{recipe}-") as made:

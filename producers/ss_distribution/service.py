@@ -67,6 +67,8 @@ class Distribution:
         self._producer.flush(FLUSH_S)
         self._ended.set()
         self._reports.join()
+        # The clients end with their last reference, and should before their brokers do.
+        del self._producer
 
     def _serve_reports(self) -> None:
         # Never waiting inside poll(): it waits for one lane's reports, and the other lane's would wait with it.

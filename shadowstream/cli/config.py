@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from shadowstream.config import Explanation, examine, explain, load
-from shadowstream.errors import ConfigError, SetupError
+from shadowstream.config import Explanation, examine, explain
+from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     why.add_argument("section", metavar="SECTION", help="for example rate_limit, resilience, topics, kafka")
     why.add_argument("key", metavar="KEY", help="a field, a rule's name, or 'NAME FIELD'")
     why.add_argument("--lane", choices=[lane.value for lane in Lane], default="normal", help="default: normal")
-    why.add_argument("--config", metavar="FILE", default=DEFAULT_FILE, help=f"default: {DEFAULT_FILE}")
+    why.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
     for action in (check, why):
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.set_defaults(run=run)
@@ -80,7 +81,7 @@ def _described(subparsers: Any, name: str, summary: str, about: str) -> argparse
 def _check(args: argparse.Namespace) -> int:
     if args.file and args.config and args.file != args.config:
         return _failed(f"FILE is {args.file} and --config is {args.config}; name one file", USAGE_EXIT)
-    path = args.file or args.config or DEFAULT_FILE
+    path = args.file or args.config or _default_file()
     found = examine(path)
     warnings = found.settings.warnings if found.settings else ()
     if args.json:
@@ -90,6 +91,11 @@ def _check(args: argparse.Namespace) -> int:
     else:
         _report(path, found, warnings)
     return FOUND_EXIT if found.problems else 0
+
+
+def _default_file() -> str:
+    """Return the file that a worker would read here."""
+    return os.environ.get("SHADOWSTREAM_CONFIG", DEFAULT_FILE)
 
 
 def _problems(found: Examined) -> list[dict[str, str]]:
@@ -111,10 +117,11 @@ def _report(path: str, found: Examined, warnings: tuple[str, ...]) -> None:
 
 
 def _explain(args: argparse.Namespace) -> int:
+    examined = examine(args.config or _default_file())
+    if examined.settings is None:
+        return _failed("\n".join(map(str, examined.problems)), FOUND_EXIT)
     try:
-        found = explain(load(args.config), args.section, args.key, Lane(args.lane))
-    except ConfigError as error:
-        return _failed(str(error), FOUND_EXIT)
+        found = explain(examined.settings, args.section, args.key, Lane(args.lane))
     except SetupError as error:
         return _failed(str(error), USAGE_EXIT)
     _write(json.dumps(asdict(found), indent=2, default=str) if args.json else _told(found))

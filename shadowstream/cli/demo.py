@@ -24,7 +24,8 @@ sent = handled, is nothing lost, did each message end in exactly one outcome?
     shadowstream demo --json figures.json            # keeps the figures
 
 The services keep their state in this machine's memory; set SHADOWSTREAM__DATA__REDIS__URL and
-SHADOWSTREAM__DATA__SHADOW.REDIS__URL to keep it in Redis. Exit codes: 0 all laws hold, 1 a law is broken, 2 wrong usage
+SHADOWSTREAM__DATA__SHADOW.REDIS__URL to keep it in Redis. A cluster that asks who you are: set what every service
+sets, such as SHADOWSTREAM__KAFKA__SECURITY_PROTOCOL. Exit codes: 0 all laws hold, 1 a law is broken, 2 wrong usage
 or set-up, 3 the brokers failed us, 130 interrupted."""
 
 FEWEST_SECONDS = 15.0
@@ -53,7 +54,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
         "--seconds",
         type=float,
         default=45.0,
-        help="how long the load runs, start and drain not counted: a third each of normal alone, ramp, stuck (default: 45)",
+        help="of load, a third each: normal alone, ramp, stuck; start and drain come on top (default: 45)",
     )
     parser.set_defaults(run=run)
 

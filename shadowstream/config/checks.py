@@ -72,7 +72,7 @@ class Checks:
                     Lane.NORMAL, item.place, f"{where} id", f"{key_id!r} is used twice", "Give each key its own id."
                 )
             elif key_id and variable:
-                keys[key_id] = SigningKey(key_id, environ.get(variable, "").encode())
+                keys[key_id] = SigningKey(key_id, environ.get(variable, "").encode(errors="surrogateescape"))
                 self._secret(item.place, where, variable, keys[key_id].secret)
         return tuple(key for key in keys.values() if key.secret)
 

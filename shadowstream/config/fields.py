@@ -90,7 +90,7 @@ def masked(value: object, key: str) -> object:
 
 def meant(key: str, known: tuple[str, ...]) -> str:
     """Return the cure for a key that is not known: the one meant, or all there are."""
-    close = get_close_matches(key, known, n=1, cutoff=0.6)
+    close = get_close_matches(key, known, n=1) or [each for each in known if each.startswith(key)]
     return f"Did you mean `{close[0]}`?" if close else f"Use one of: {', '.join(known)}."
 
 

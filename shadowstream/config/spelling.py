@@ -132,8 +132,11 @@ class Spelling:
     def _field(self, node: Node, spot: _Spot, address: Address, layer: Layer) -> None:
         section = SECTIONS[address.section]
         field = section.field(address.field)
+        if spot.lane is Lane.SHADOW and not section.lanes:
+            self._wrong(spot, node, "cannot differ between the lanes", f"Set `{address.field}` without shadow.")
+            return
         if field is None:
-            self._wrong(spot, node, "is not a field", self._cure(section, address, spot))
+            self._wrong(spot, node, "is not a field", meant(address.field, tuple(section.fields)))
             return
         self._duplicates_below(node, spot)
         if address[1::2] == ("topics", "enabled"):
@@ -146,11 +149,6 @@ class Spelling:
             self._wrong(spot, node, error.wrong, error.cure)
         else:
             self._give(Given(address, layer, spot.spelled, spot.lane, node, value))
-
-    def _cure(self, section: Section, address: Address, spot: _Spot) -> str:
-        if spot.lane is Lane.SHADOW and not section.lanes:
-            return f"`{address.section}` is the same for both lanes; remove the key."
-        return meant(address.field, tuple(section.fields))
 
     def _give(self, given: Given) -> None:
         other = self._givens.setdefault((given.layer, given.address), given)

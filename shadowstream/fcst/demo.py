@@ -49,6 +49,7 @@ SHADOW_LIMITS = MappingProxyType(
 there, and enough for the others to catch up."""
 CLAIMER = "ss_distribution"
 PROMOTION = "p-2026"
+SECURITY = ("security.", "sasl.", "ssl.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Demo:
         home = checkout()
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shadowstream-demo-")))
-            topics = self._cluster(stack)
+            topics = self._cluster(stack, home)
             services = Services(folder)
             stack.callback(services.stop)
             self._screen.say(f"starting {', '.join(SERVICES)}: a process for each lane")
@@ -110,14 +111,18 @@ class Demo:
             self._tell(findings, services, topics)
         return Result(figures, findings, time.monotonic() - self._began)
 
-    def _cluster(self, stack: ExitStack) -> RunTopics:
+    def _cluster(self, stack: ExitStack, home: Path) -> RunTopics:
         if self._plan.bootstrap is None:
             broker = stack.enter_context(EmbeddedBroker())
             self._screen.say("embedded broker: up")
             topics = RunTopics(broker.bootstrap)
             topics.appear()
             return topics
-        topics = RunTopics(self._plan.bootstrap, f"{self._run}.")
+        told = {"SHADOWSTREAM__KAFKA__BOOTSTRAP.SERVERS": self._plan.bootstrap}
+        kafka = load_settings(settings_of(home), environ={**os.environ, **told}).normal.kafka
+        security = {name: value for name, value in kafka.items() if name.startswith(SECURITY)}
+        topics = RunTopics(self._plan.bootstrap, f"{self._run}.", security)
+        topics.reach()
         stack.callback(self._clean_up, topics)
         topics.create()
         self._screen.say(f"{self._plan.bootstrap}: topics and groups of this run begin with {topics.prefix}")
@@ -131,10 +136,8 @@ class Demo:
 
     def _loads(self, stack: ExitStack, home: Path, topics: RunTopics) -> Mapping[Lane, Load]:
         """Build each lane's load on the service that claims vouchers."""
-        settings = load_settings(
-            home / "producers" / CLAIMER / "shadowstream.yaml",
-            environ={**os.environ, **shared_environment(home / "producers", CLAIMER, topics)},
-        )
+        told = shared_environment(settings_of(home), CLAIMER, topics)
+        settings = load_settings(settings_of(home), environ={**os.environ, **told})
         service = importlib.import_module(f"producers.{CLAIMER}.service")
         distribution = stack.enter_context(service.Distribution(settings, topic=topics.chain[0], max_block_s=5.0))
         marks = {Lane.NORMAL: None, Lane.SHADOW: Mark(run=self._run, expires_at=int(time.time()) + 3600)}
@@ -162,7 +165,12 @@ def sender(distribution: Any, mark: Mark | None) -> Callable[[str, OnDelivery], 
     return send
 
 
-def shared_environment(folder: Path, name: str, topics: RunTopics) -> dict[str, str]:
+def settings_of(home: Path) -> Path:
+    """Return where the settings of the service are that claims vouchers."""
+    return home / "producers" / CLAIMER / "shadowstream.yaml"
+
+
+def shared_environment(settings: Path, name: str, topics: RunTopics) -> dict[str, str]:
     """Return what every service of a run is told, over its own file."""
     told = {
         "SHADOWSTREAM__KAFKA__BOOTSTRAP.SERVERS": topics.bootstrap,
@@ -171,15 +179,19 @@ def shared_environment(folder: Path, name: str, topics: RunTopics) -> dict[str, 
     }
     if not topics.prefix:
         # The embedded broker answers a fetch that finds nothing only when its time is up.
-        return told | {"SHADOWSTREAM__KAFKA__FETCH.WAIT.MAX.MS": "10"}
-    configured = yaml.safe_load((folder / name / "shadowstream.yaml").read_text(encoding="utf-8"))["topics"]
-    return told | {f"SHADOWSTREAM__TOPICS__{topics.prefix}{each}": json.dumps(rule) for each, rule in configured.items()}
+        return told | {
+            "SHADOWSTREAM__KAFKA__FETCH.WAIT.MAX.MS": "10",
+            "SHADOWSTREAM__SHADOW.KAFKA__FETCH.WAIT.MAX.MS": "25",
+        }
+    configured = yaml.safe_load(settings.read_text(encoding="utf-8"))["topics"]
+    rules = {f"{topics.prefix}{topic}": json.dumps(rule) for topic, rule in configured.items()}
+    return told | {f"SHADOWSTREAM__TOPICS__{topic}": rule for topic, rule in rules.items()}
 
 
 def environment(home: Path, name: str, topics: RunTopics, plan: Plan, switch: Path) -> dict[str, str]:
     """Return what a consuming service of a run is told, over its own file."""
     variable, times_normal = SHADOW_LIMITS[name]
-    told = shared_environment(home / "consumers", name, topics) | {
+    told = shared_environment(home / "consumers" / name / "shadowstream.yaml", name, topics) | {
         "SHADOWSTREAM__WORKER__DRAIN": "5s",
         variable: f"{plan.normal_per_s * times_normal:g}/s",
     }

@@ -115,13 +115,12 @@ class Observer:
 
     def _run(self) -> None:
         consumer = RawConsumer(
-            {
-                "bootstrap.servers": self._topics.bootstrap,
+            self._topics.client()
+            | {
                 "group.id": f"{self._topics.prefix}observer",
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "fetch.wait.max.ms": 10,
-                "log_level": 2,
             }
         )
         try:
@@ -153,8 +152,7 @@ class Observer:
                 self._note(message, now)
 
     def _note(self, message: RawMessage, now: float) -> None:
-        key = message.key() or b""
-        headers = message.headers() or ()
-        lane = Lane.SHADOW if any(name == MARK_HEADER for name, _ in headers) else Lane.NORMAL
-        voucher_id = (key if isinstance(key, bytes) else key.encode()).decode(errors="replace")
+        marked = any(pair[0] == MARK_HEADER for pair in message.headers() or ())
+        lane = Lane.SHADOW if marked else Lane.NORMAL
+        voucher_id = bytes(message.key() or b"").decode(errors="replace")
         self.books.note(self._topics.plain(message.topic() or ""), voucher_id, lane, now)

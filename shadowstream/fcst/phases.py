@@ -107,13 +107,21 @@ class Chain:
         lanes = {(name, lane) for name in SERVICES for lane in Lane}
         return ", ".join(numbers.missing or sorted(f"{name} {lane}" for name, lane in lanes - numbers.assigned))
 
+    def sending(self) -> str:
+        """Return the lanes whose load is not done with its schedule."""
+        return ", ".join(lane for lane, load in self.loads.items() if not load.finished)
+
     def counts(self, numbers: Numbers) -> tuple[TopicCount, ...]:
         """Hold what was produced on each topic against what the services say of it."""
         return tuple(
-            TopicCount(name, lane, self.books.produced[name, lane], numbers.outcomes_of(f"{self._topics.prefix}{name}", lane))
-            for name in CHAIN
+            TopicCount(name, lane, self.books.produced[name, lane], numbers.outcomes_of(topic, lane))
+            for name, topic in zip(CHAIN, self._topics.chain, strict=True)
             for lane in Lane
         )
+
+    def totals(self) -> dict[Lane, tuple[int, int]]:
+        """Return how many messages were sent and how many came to the end, by lane."""
+        return {lane: (len(load.due), len(self.books.lanes[lane].arrived)) for lane, load in self.loads.items()}
 
     def sent(self, lane: Lane) -> Sent:
         """Tell what became of one lane's messages so far."""
@@ -173,7 +181,7 @@ class Phases:
         for lane, load in self._chain.loads.items():
             rate = self._plan.normal_per_s * (1 if lane is Lane.NORMAL else 2)
             load.start([steady(rate, WARM_UP_S)])
-        self._wait_for(lambda: "" if all(load.finished for load in self._chain.loads.values()) else "load", ARRIVE_S, "")
+        self._wait_for(self._chain.sending, ARRIVE_S, "the first messages cannot be sent in the")
         self._wait_for(lambda: self._chain.moving(tuple(Lane)), ARRIVE_S, "the first messages did not come through:")
 
     def _wait_for(self, waiting: Callable[[], str], seconds: float, trouble: str) -> None:
@@ -197,10 +205,13 @@ class Phases:
         self._phase("stuck", third_s)
         self._switch.unlink(missing_ok=True)
         # A moment beside the drain in any case, so that normal is measured there too.
-        self._phase("release", DRAIN_S, lambda: self._since_phase() > RECENT_S and not self._chain.moving((Lane.SHADOW,)))
+        self._phase("release", DRAIN_S, lambda: self._since_phase() > RECENT_S and self._drained())
         normal.stop()
         self._phase("quiet", QUIET_S, lambda: not self._chain.moving(tuple(Lane)))
         return self._chain.moving(tuple(Lane))
+
+    def _drained(self) -> bool:
+        return not self._chain.moving((Lane.SHADOW,))
 
     def _since_phase(self) -> float:
         return time.monotonic() - self._starts[-1][1]
@@ -222,10 +233,7 @@ class Phases:
         backlogs = self._backlogs(numbers)
         if phase == "stuck":
             self._peak_backlog = max(self._peak_backlog, backlogs[Lane.SHADOW][STUCK_SERVICE])
-        totals = {
-            lane: (len(load.due), len(self._chain.books.lanes[lane].arrived)) for lane, load in self._chain.loads.items()
-        }
-        self._past.append((now, totals))
+        self._past.append((now, self._chain.totals()))
         while now - self._past[0][0] > RATES_OVER_S:
             self._past.popleft()
         lanes = tuple(self._view(lane, now, backlogs[lane], numbers) for lane in Lane)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shadowstream.errors import SetupError
-from shadowstream.lane import Lane
 
 try:
+    from rich.box import SIMPLE
     from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from shadowstream.fcst.verdict import Finding
+    from shadowstream.lane import Lane
 
 __all__ = ["LaneView", "Screen", "View"]
 
@@ -73,7 +74,8 @@ class Screen:
         if not self.console.is_terminal:
             yield
             return
-        with Live(console=self.console, auto_refresh=False, transient=True) as self._live:
+        with Live(console=self.console, auto_refresh=False) as live:
+            self._live = live
             try:
                 yield
             finally:
@@ -111,7 +113,7 @@ def _line(lane: LaneView) -> str:
 
 
 def _table(view: View) -> Table:
-    table = Table(expand=False)
+    table = Table(box=SIMPLE, caption="by service: messages waiting, and the breaker")
     for name in ("lane", "sent/s", "done/s", "p50", "p99", *_services(view)):
         table.add_column(name, justify="left" if name == "lane" else "right")
     for lane in view.lanes:
@@ -127,12 +129,12 @@ def _table(view: View) -> Table:
 
 
 def _services(view: View) -> list[str]:
-    return [f"{service}\nbacklog breaker" for service in view.lanes[0].backlog] if view.lanes else []
+    return list(view.lanes[0].backlog) if view.lanes else []
 
 
 def _cell(lane: LaneView, service: str) -> Text:
     state = lane.breakers.get(service, "none")
-    return Text.assemble(f"{lane.backlog[service]:>6} ", (f"{state:<9}", dict(BREAKER_STYLES).get(state, "")))
+    return Text.assemble(f"{lane.backlog[service]}\n", (state, dict(BREAKER_STYLES).get(state, "")))
 
 
 def _ms(seconds: float | None) -> str:

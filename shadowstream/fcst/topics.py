@@ -6,7 +6,7 @@ Every run on a real cluster has topics and groups of its own, so that it meets n
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaException
@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from shadowstream.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 __all__ = ["CHAIN", "ENDS", "RunTopics", "side_topics"]
 
@@ -25,6 +25,7 @@ ENDS = ("voucher.settled", "voucher.cancelled")
 """Where the chain ends."""
 PARTITIONS = 4
 ANSWER_S = 15.0
+DELETE_S = 5.0
 
 
 def side_topics(topic: str) -> tuple[str, ...]:
@@ -39,6 +40,8 @@ class RunTopics:
     bootstrap: str
     prefix: str = ""
     """Sets one run's topics and groups apart; empty on a cluster of its own."""
+    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """How the services prove who they are, so that we can do the same."""
 
     @property
     def chain(self) -> tuple[str, ...]:
@@ -64,35 +67,52 @@ class RunTopics:
         """Return a topic's name as the services' settings spell it."""
         return topic.removeprefix(self.prefix)
 
+    def client(self) -> dict[str, Any]:
+        """Return the properties of a plain client of this cluster; what goes wrong is told by its calls."""
+        return {**self.security, "bootstrap.servers": self.bootstrap, "log_level": 2}
+
+    def reach(self) -> None:
+        """See that a broker answers.
+
+        Raises:
+            BrokerError: none does.
+        """
+        try:
+            self._admin().list_topics(timeout=ANSWER_S)
+        except KafkaException as error:
+            raise BrokerError(
+                f"{self.bootstrap}: no broker answered within {ANSWER_S:.0f} s ({error.args[0].str()});"
+                " check --bootstrap, or leave it out to run on the embedded broker"
+            ) from error
+
     def create(self) -> None:
         """Make them all, and return once each can be written to.
 
         Raises:
-            BrokerError: no broker answers, or the cluster does not let us make topics.
+            BrokerError: the cluster does not let us make topics.
         """
         admin = self._admin()
-        self._reach(admin)
         new = [NewTopic(name, PARTITIONS) for name in self.all]
         for name, made in admin.create_topics(new, request_timeout=ANSWER_S).items():
             self._made(name, made)
-        self.await_partitions(admin)
+        self._await_partitions(admin)
 
     def appear(self) -> None:
         """Ask for each of them, which is all that the embedded broker needs to make them."""
         admin = self._admin()
         for name in self.all:
             admin.list_topics(name, timeout=ANSWER_S)
-        self.await_partitions(admin)
+        self._await_partitions(admin)
 
     def delete(self, groups: Iterable[str]) -> None:
         """Take the run's topics and groups away; what the cluster does not let us delete stays."""
         admin = self._admin()
-        tasks: list[Any] = list(admin.delete_topics(list(self.all), request_timeout=ANSWER_S).values())
-        tasks += admin.delete_consumer_groups(list(groups), request_timeout=ANSWER_S).values()
+        tasks: list[Any] = list(admin.delete_topics(list(self.all), request_timeout=DELETE_S).values())
+        tasks += admin.delete_consumer_groups(list(groups), request_timeout=DELETE_S).values()
         for task in tasks:
             task.exception()
 
-    def await_partitions(self, admin: AdminClient) -> None:
+    def _await_partitions(self, admin: AdminClient) -> None:
         """Wait until every partition has a leader.
 
         Raises:
@@ -114,15 +134,6 @@ class RunTopics:
             or any(partition.leader < 0 for partition in known[name].partitions.values())
         ]
 
-    def _reach(self, admin: AdminClient) -> None:
-        try:
-            admin.list_topics(timeout=ANSWER_S)
-        except KafkaException as error:
-            raise BrokerError(
-                f"{self.bootstrap}: no broker answered within {ANSWER_S:.0f} s ({error.args[0].str()});"
-                " check --bootstrap, or leave it out to run on the embedded broker"
-            ) from error
-
     def _made(self, name: str, made: Any) -> None:  # noqa: ANN401 - a future, which the client does not type
         try:
             made.result(timeout=ANSWER_S * 2)
@@ -133,4 +144,4 @@ class RunTopics:
             ) from error
 
     def _admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 2})
+        return AdminClient(self.client())

@@ -98,6 +98,7 @@ def judged(figures: Figures) -> tuple[Finding, ...]:
         *(_none_lost(sent) for sent in figures.sent if sent.lane is Lane.SHADOW),
         _one_outcome(figures),
         _lanes_kept(figures),
+        _breakers_apart(figures),
         _drained(figures),
     )
 
@@ -163,9 +164,16 @@ def _lanes_kept(figures: Figures) -> Finding:
     return Finding("the lane never changes", not ids, text)
 
 
+def _breakers_apart(figures: Figures) -> Finding:
+    told = ", ".join(f"{name} {times} times" for name, times in sorted(figures.opened.items()) if times)
+    normal = any(times for name, times in figures.opened.items() if name.endswith(f" {Lane.NORMAL}"))
+    text = f"opened: {told or 'none'}"
+    return Finding("shadow trips no breaker of normal", not normal, text)
+
+
 def _drained(figures: Figures) -> Finding:
-    text = "the backlog drained once the handler was released"
-    return Finding("it comes to rest", not figures.unquiet, f"not quiet: {figures.unquiet}" if figures.unquiet else text)
+    text = f"still moving: {figures.unquiet}" if figures.unquiet else "the backlog drained once it was released"
+    return Finding("it comes to rest", not figures.unquiet, text)
 
 
 def _count(count: TopicCount) -> str:

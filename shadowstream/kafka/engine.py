@@ -156,6 +156,7 @@ class Engine:
             pass
         finally:
             piece.running = False
+            piece.close()
             self._announce(tally)
 
     def handle(self, raw: RawMessage, piece: Piece, tally: Tally) -> bool:

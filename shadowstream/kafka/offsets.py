@@ -32,11 +32,13 @@ source: ContextVar[Piece | None] = ContextVar("shadowstream.source", default=Non
 class Piece:
     """One strand's share of one partition's batch; carried in order."""
 
-    __slots__ = ("_tokens", "cancelled", "done", "held", "messages", "on_lost_output", "running", "size")
+    __slots__ = ("_tokens", "cancelled", "count", "done", "held", "messages", "on_lost_output", "running", "size")
 
     def __init__(self, messages: Sequence[RawMessage]) -> None:
         self.messages = messages
-        """What was read, in offset order."""
+        """What was read, in offset order; emptied once all of it is done."""
+        self.count = len(messages)
+        """How many they were."""
         self.done = 0
         """How many of them are finished; written by the strand only."""
         self.held: set[Token] = set()
@@ -67,6 +69,11 @@ class Piece:
     def release(self, token: Token) -> None:
         """Let go of what `hold` kept."""
         self.held.discard(token)
+
+    def close(self) -> None:
+        """Let go of the messages if all are done: the books keep the piece until the next commit, not its bytes."""
+        if self.done == self.count:
+            self.messages = ()
 
     def lowest(self) -> int | None:
         """Return the lowest offset not answered for, None when all are."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 import shadowstream as ss
 from shadowstream.events import Carried, Event, Rebalanced, Transition
@@ -122,7 +122,7 @@ class Rig:
         self.heard = Heard()
         self._unique = unique
         self._producer: Producer | None = None
-        self._onlooker: Consumer | None = None
+        self._onlookers: dict[str, Consumer] = {}
 
     # Set-up
 
@@ -188,13 +188,6 @@ class Rig:
         assert self.producer.flush(DEADLINE_S) == 0
         assert set(errors) <= {None}
 
-    @property
-    def onlooker(self) -> Consumer:
-        """A plain consumer that joins no group and reads nothing."""
-        if self._onlooker is None:
-            self._onlooker = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self._unique("onlooker")})
-        return self._onlooker
-
     def places(self, topic: str) -> list[TopicPartition]:
         """Return a topic's partitions."""
         found = self.admin.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
@@ -208,7 +201,9 @@ class Rig:
     def ends(self, topic: str) -> dict[int, int]:
         """Return the offset after the last message of each partition."""
         return {
-            place.partition: self.onlooker.get_watermark_offsets(place, timeout=DEADLINE_S, cached=False)[1]
+            place.partition: self._of_group(self.group).get_watermark_offsets(place, timeout=DEADLINE_S, cached=False)[
+                1
+            ]
             for place in self.places(topic)
         }
 
@@ -233,19 +228,20 @@ class Rig:
 
     def committed(self, group: str, topic: str) -> dict[int, int]:
         """Return where a group stands; partitions without an offset are left out."""
-        asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-        try:
-            answer = asked[group].result(DEADLINE_S)
-        except KafkaException:
-            return {}
-        found = answer.topic_partitions or []
-        return {each.partition: each.offset for each in found if each.topic == topic and each.offset >= 0}
+        found = self._of_group(group).committed(self.places(topic), timeout=DEADLINE_S)
+        return {each.partition: each.offset for each in found if each.offset >= 0}
 
-    def commit(self, group: str, offsets: dict[TopicPartition, int] | Mapping[TopicPartition, int]) -> None:
+    def commit(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
         """Put a group that nobody is in at some offsets."""
         places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
-        asked = self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, places)])
-        asked[group].result(DEADLINE_S)
+        answer = self._of_group(group).commit(offsets=places, asynchronous=False)
+        assert [each.error for each in answer] == [None] * len(places)
+
+    def _of_group(self, group: str) -> Consumer:
+        """Return a plain client that speaks for a group and never joins it."""
+        if group not in self._onlookers:
+            self._onlookers[group] = Consumer({"bootstrap.servers": self.bootstrap, "group.id": group})
+        return self._onlookers[group]
 
     def caught_up(self, lane: Lane, topic: str) -> bool:
         """Tell whether a lane has answered for everything in a topic."""
@@ -262,8 +258,8 @@ class Rig:
         """Leave nothing behind."""
         if self._producer is not None:
             self._producer.flush(DEADLINE_S)
-        if self._onlooker is not None:
-            self._onlooker.close()
+        for onlooker in self._onlookers.values():
+            onlooker.close()
 
 
 @pytest.fixture

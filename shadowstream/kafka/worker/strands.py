@@ -53,7 +53,7 @@ class Strand:
         try:
             while (piece := self._queue.get()) is not None:
                 self._engine.carry(piece)
-                self.messages += len(piece.messages)
+                self.messages += piece.count
                 self.bytes += piece.size
                 self._ended(None)
             self._engine.binding.ended()

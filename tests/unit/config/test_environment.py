@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shadowstream.config import Route
+from shadowstream.config import Route, load
 
 PREFIX = "SHADOWSTREAM__"
 
@@ -59,9 +59,7 @@ def test_a_variable_may_hold_a_whole_rule(loaded, text, value):
 
 
 def test_a_variable_may_hold_a_whole_section_or_a_list(loaded):
-    settings = loaded(
-        "", {PREFIX + "TOPICS": "{t: {route: topic}}", PREFIX + "TASKS__X": "{a: [1]}"[:0] + "{every: 1s}"}
-    )
+    settings = loaded("", {PREFIX + "TOPICS": "{t: {route: topic}}", PREFIX + "TASKS__X": "{every: 1s}"})
     assert settings.normal.topics["t"].route is Route.TOPIC
     text = "multi_key_rate_limit_v2: {a: {keys: [x], hard: 1/s}}"
     settings = loaded(text, {PREFIX + "MULTI_KEY_RATE_LIMIT_V2__A__KEYS": "[y, z]"})
@@ -126,7 +124,12 @@ def test_two_variables_that_differ_only_in_case_and_say_two_things_are_a_problem
 
 
 def test_other_variables_are_not_ours(loaded):
-    loaded("", {"SHADOWSTREAM_CONFIG": "x", "PATH": "/bin", "SHADOWSTREAM": "y"})
+    loaded("", {"PATH": "/bin", "SHADOWSTREAM": "y", "SHADOWSTREAM_KAFKA": "z"})
+
+
+def test_the_environment_may_name_the_file(written):
+    written("worker: {batch: 7}")
+    assert load("none.yaml", environ={"SHADOWSTREAM_CONFIG": "c.yaml"}).normal.worker.batch == 7
 
 
 def test_a_wrong_live_layer_is_blamed_by_lane_too(examined):

@@ -197,7 +197,7 @@ def test_a_topic_that_is_not_configured_is_named_with_those_that_are(loaded):
 
 def test_asking_for_a_shadow_lane_that_is_off_says_why(loaded):
     settings = loaded("shadow.worker: {nice: hot}")
-    with pytest.raises(ConfigError, match="shadow.worker nice"):
+    with pytest.raises(ConfigError, match=r"shadow\.worker nice"):
         settings.of(Lane.SHADOW)
 
 

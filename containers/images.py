@@ -140,20 +140,8 @@ def build(tag: str, recipe: str) -> None:
         shutil.copytree(RECIPES / recipe, context)
         lay_beside(context, recipe)
         with step(f"building {tag}"):
-            run(
-                [
-                    "docker",
-                    "build",
-                    "--force-rm",
-                    "--network",
-                    "host",
-                    "--build-arg",
-                    f"BASE={base}",
-                    "--tag",
-                    tag,
-                    str(context),
-                ]
-            )
+            options = ["--force-rm", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag]
+            run(["docker", "build", *options, str(context)])
 
 
 def lay_beside(context: Path, recipe: str) -> None:

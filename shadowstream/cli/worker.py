@@ -6,11 +6,17 @@ import argparse
 import importlib
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shadowstream.errors import SetupError
 from shadowstream.kafka import Worker
 from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from shadowstream.config import LaneSettings
+    from shadowstream.events import Hook
 
 __all__ = ["add_parser", "run"]
 
@@ -52,8 +58,17 @@ def run(args: argparse.Namespace) -> int:
     worker = _loaded(args.app)
     if args.strict and worker.settings.shadow is None:
         worker.settings.of(Lane.SHADOW)
-    worker.run(lanes=args.lane, fail_fast=args.fail_fast)
+    worker.run(lanes=args.lane, fail_fast=args.fail_fast, hooks=_watched)
     return 0
+
+
+def _watched(lane: LaneSettings) -> Iterable[Hook]:
+    if lane.worker.metrics_port is None:
+        return ()
+    # Here and not above: the extra shadowstream[metrics] is needed by those who ask for a port only.
+    from shadowstream.metrics import watched  # noqa: PLC0415
+
+    return watched(lane.worker.metrics_port, lane.worker.metrics_address)
 
 
 def _loaded(app: str) -> Worker:

@@ -10,7 +10,7 @@ Traps:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -187,14 +187,17 @@ class _Conversion:
 
     def _mapping(self, node: yaml.MappingNode, line: int, trail: tuple[int, ...]) -> Node:
         if id(node) not in self._twice:  # an alias brings the node back, with its merges already laid in
-            own = [self._key(key) for key, _ in node.value if key.tag != f"{TAG}merge"]
-            seen = [text for text, _ in own]
-            self._twice[id(node)] = tuple(
-                (text, self._place(at)) for index, (text, at) in enumerate(own) if text in seen[:index]
-            )
+            self._twice[id(node)] = tuple(self._repeated(node))
             self._loader.flatten_mapping(node)
         entries = {self._key(key)[0]: self.node(value, key, trail) for key, value in node.value}
         return Node(entries, self._place(line), self._twice[id(node)])
+
+    def _repeated(self, node: yaml.MappingNode) -> Iterator[tuple[str, str]]:
+        seen = set()
+        for text, line in (self._key(key) for key, _ in node.value if key.tag != f"{TAG}merge"):
+            if text in seen:
+                yield text, self._place(line)
+            seen.add(text)
 
     def _key(self, key: yaml.Node) -> tuple[str, int]:
         line = key.start_mark.line + 1

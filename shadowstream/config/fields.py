@@ -327,6 +327,7 @@ TASKS = MappingProxyType(
         "every_s": Field("every_s", refused("Write `every: 60s`; tasks find it as `every_s`, in seconds.")),
     }
 )
+ADDRESS = re.compile(r"[0-9A-Za-z.:_-]{1,253}", re.ASCII)
 WORKER = MappingProxyType(
     {
         "nice": _of(WorkerSettings, "nice", whole(-20, 19)),
@@ -335,6 +336,7 @@ WORKER = MappingProxyType(
         "commit_every": _of(WorkerSettings, "commit_every_s", positive_duration),
         "batch": _of(WorkerSettings, "batch", whole(1, 1_000_000)),
         "metrics_port": _of(WorkerSettings, "metrics_port", whole(1, 65535), null=True, falls_back=False),
+        "metrics_address": _of(WorkerSettings, "metrics_address", text(ADDRESS, "an address of this machine")),
     }
 )
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")

@@ -77,11 +77,15 @@ def reading(lane: Lane, *, falls_back: bool = True) -> tuple[Lane, ...]:
 class Layers:
     """Everything that all layers gave."""
 
-    __slots__ = ("_broken", "_given")
+    __slots__ = ("_broken", "_given", "_spoken")
 
     def __init__(self, givens: Iterable[Given], broken: Iterable[Address] = ()) -> None:
         self._given: Mapping[tuple[Layer, Address], Given] = {(given.layer, given.address): given for given in givens}
         self._broken = frozenset(broken)
+        # Which fields each lane speaks of, in the order first given: section, name, then (lane, field).
+        self._spoken: dict[str, dict[str, dict[tuple[Lane, str], None]]] = {}
+        for _, (lane, section, name, field_name) in self._given:
+            self._spoken.setdefault(section, {}).setdefault(name, {})[lane, field_name] = None
 
     def find(self, section: str, name: str, field_name: str, lanes: tuple[Lane, ...]) -> Given | None:
         """Return what decides a field: its own value, a null of the whole rule above it, or None when nobody spoke."""
@@ -106,12 +110,13 @@ class Layers:
 
     def names(self, section: str, lanes: tuple[Lane, ...]) -> tuple[str, ...]:
         """Return the rules of a section that the lanes speak of, sorted."""
-        return tuple(sorted({a.name for _, a in self._given if a.section == section and a.lane in lanes}))
+        rules = self._spoken.get(section, {})
+        return tuple(sorted(name for name, spoken in rules.items() if any(lane in lanes for lane, _ in spoken)))
 
     def fields(self, section: str, name: str, lanes: tuple[Lane, ...]) -> tuple[str, ...]:
         """Return the fields of a rule that the lanes speak of, in the order first given."""
-        found = (a.field for _, a in self._given if a[1:3] == (section, name) and a.lane in lanes and a.field != WHOLE)
-        return tuple(dict.fromkeys(found))
+        spoken = self._spoken.get(section, {}).get(name, {})
+        return tuple(dict.fromkeys(each for lane, each in spoken if lane in lanes and each != WHOLE))
 
     def broken(self, address: Address) -> bool:
         """Tell whether some layer gave this address a value that cannot be read."""

@@ -163,6 +163,7 @@ class WorkerSettings:
     batch: int = 1000
     """Messages taken from the client at once."""
     metrics_port: int | None = None
+    metrics_address: str = "0.0.0.0"  # noqa: S104 - whoever sets a port wants it scraped from another host
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ __all__ = ["Demo", "Result"]
 SHADOW_LIMITS = MappingProxyType(
     {
         "uservoucher": ("SHADOWSTREAM__DEFAULT_RATE_LIMIT__SHADOW_HARD_RATE_LIMIT", 7.5),
-        "taskv2": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.USE__HARD", 15.0),
-        "ss_business": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.SETTLE__HARD", 15.0),
+        "taskv2": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.USE__HARD", 12.0),
+        "ss_business": ("SHADOWSTREAM__RATE_LIMIT__SHADOW.VOUCHER.SETTLE__HARD", 12.0),
     }
 )
 """Each service's shadow limit, in times the normal rate: below the ramp's peak for the first, so that shadow must wait

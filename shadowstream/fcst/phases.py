@@ -289,7 +289,16 @@ class Phases:
         return sum(start <= each < end for each in due) / (end - start)
 
     def _times(self, phase: str, lane: Lane) -> Times:
-        seconds = self._chain.books.lanes[lane].latencies(*self._span(phase))
+        start, end = self._span(phase)
+        books = self._chain.books.lanes[lane]
+        seconds = books.latencies(start, end)
+        by_second = (quantile(books.latencies(start + n, start + n + 1), 0.99) for n in range(int(end - start)))
         return Times(
-            phase, lane, len(seconds), quantile(seconds, 0.5), quantile(seconds, 0.99), max(seconds, default=None)
+            phase=phase,
+            lane=lane,
+            messages=len(seconds),
+            p50_s=quantile(seconds, 0.5),
+            p99_s=quantile(seconds, 0.99),
+            max_s=max(seconds, default=None),
+            typical_p99_s=quantile(filter(None, by_second), 0.5),
         )

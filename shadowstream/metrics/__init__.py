@@ -15,10 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from shadowstream.metrics.prometheus import PrometheusHook, serve
+    from shadowstream.metrics.prometheus import PrometheusHook, serve, watched
     from shadowstream.metrics.serving import MetricsServer
 
-__all__ = ["MetricsServer", "PrometheusHook", "serve"]
+__all__ = ["MetricsServer", "PrometheusHook", "serve", "watched"]
 
 
 def __getattr__(name: str) -> object:

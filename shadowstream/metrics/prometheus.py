@@ -244,3 +244,12 @@ def serve(hook: PrometheusHook, port: int, address: str = "0.0.0.0") -> MetricsS
             error,
         )
         return None
+
+
+def watched(port: int | None, address: str = "0.0.0.0") -> list[PrometheusHook]:  # noqa: S104 - as `serve`
+    """Return who counts a lane's events and is scraped at ``port``; without a port nobody does."""
+    if port is None:
+        return []
+    hook = PrometheusHook()
+    serve(hook, port, address)
+    return [hook]

@@ -6,7 +6,6 @@ PYTEST_DONT_REWRITE: the tests import it before pytest could. They reach everyth
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     Section = dict[str, Any]
     Headers = list[tuple[str, bytes | None]]
 
-DEADLINE_S = 30.0
+DEADLINE_S = 45.0
 LOOK_S = 0.02
 REPO = Path(__file__).resolve().parents[2]
 MARK = b"1;run=fcst-1111"
@@ -268,9 +267,3 @@ def rig(kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path) -> 
     mine = Rig(kafka, unique, tmp_path)
     yield mine
     mine.close()
-
-
-def environment() -> dict[str, str]:
-    """Return the environment of a process that finds this repository and the key."""
-    paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(paths), KEY_VARIABLE: SECRET, "PYTHONUNBUFFERED": "1"}

@@ -69,6 +69,8 @@ except ModuleNotFoundError as error:
 print(json.dumps(asked))
 """
 
+GUARD = re.compile(r"``(test_\w+)``")
+
 
 def run(root: Path, *command: str) -> tuple[int, str]:
     """Run a command of this interpreter in the root folder; return its exit code and what it wrote."""
@@ -196,3 +198,17 @@ def unlocked(root: Path) -> list[str]:
 def normal(name: str) -> str:
     """Return a distribution's name in its normal form."""
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def unguarded_traps(root: Path) -> list[str]:
+    """Find tests that a docstring names as a trap's guard and that do not exist."""
+    tests = "\n".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    findings = []
+    for path in sorted((root / "shadowstream").rglob("*.py")):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            findings += [
+                f"{path.relative_to(root)}:{number}: there is no {name}; write it, or name the test that guards this"
+                for name in GUARD.findall(line)
+                if f"def {name}(" not in tests
+            ]
+    return findings

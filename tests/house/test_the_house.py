@@ -73,6 +73,10 @@ def test_no_module_holds_state_but_the_lane() -> None:
     nothing_in(rules.module_state(ROOT))
 
 
+def test_every_trap_names_a_test_that_exists() -> None:
+    nothing_in(places.unguarded_traps(ROOT))
+
+
 def test_no_file_names_a_path_of_one_machine() -> None:
     nothing_in(places.machine_paths(ROOT))
 

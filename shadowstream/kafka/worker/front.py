@@ -77,16 +77,17 @@ class Worker:
 
         return register
 
-    def run(self, lanes: Lanes | None = None, *, fail_fast: bool = False) -> None:
+    def run(self, lanes: Lanes | None = None, *, fail_fast: bool = False, hooks: HookFactory = _no_hooks) -> None:
         """Run until SIGTERM or Ctrl-C; both lanes mean one process each.
 
-        ``lanes`` overrides what the worker was built with. With ``fail_fast`` a cluster that cannot be reached or
+        ``lanes`` overrides what the worker was built with, ``hooks`` are used if it was built with none. With ``fail_fast`` a cluster that cannot be reached or
         lacks a topic ends it instead of being waited for.
 
         Raises:
             SystemExit: with 2 after a wrong set-up, 3 when the brokers failed us, 4 when a handler outlived the drain.
         """
         self._lanes = _lanes_of(adopted_lane() or lanes) or self._lanes
+        self._hooks = hooks if self._hooks is _no_hooks else self._hooks
         try:
             self._check(fail_fast=fail_fast)
             running = self._lanes_to_run()

@@ -1,0 +1,199 @@
+"""Both lanes as real processes: a flood, a stop, a kill."""
+
+from __future__ import annotations
+
+import signal
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from shadowstream.lane import Lane
+from tests.broker.rig import MARKED, eventually
+from tests.broker.service import Service, alive, kill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.broker.rig import Rig
+    from tests.broker.service import Entry
+
+pytest_plugins = ["tests.broker.rig"]
+
+NORMAL = [f"n{number}" for number in range(200)]
+SHADOW = [f"s{number}" for number in range(10_000)]
+
+HANGING = """
+@worker.handles("{topic}")
+def handler(message):
+    while message.lane == "shadow" and os.path.exists("hang"):
+        note(message, "hangs")
+        time.sleep(3600)
+    note(message)
+"""
+
+
+def offsets(entries: Iterable[Entry]) -> dict[int, list[int]]:
+    """Return the offsets of each partition in the order they were handled."""
+    order: dict[int, list[int]] = defaultdict(list)
+    for entry in entries:
+        order[entry.partition].append(entry.offset)
+    return order
+
+
+def flooded(rig: Rig, topic: str) -> None:
+    """Produce fifty shadow messages around each normal one, in every partition."""
+    for number, value in enumerate(NORMAL):
+        for each in SHADOW[50 * number : 50 * number + 50]:
+            rig.producer.produce(topic, each, headers=[*MARKED], partition=number % 2)
+        rig.producer.produce(topic, value, partition=number % 2)
+        rig.producer.poll(0)
+    assert rig.producer.flush(30) == 0
+
+
+def test_fifty_times_the_traffic_in_shadow_and_its_handler_hanging_lose_repeat_or_reorder_no_normal_message(
+    rig: Rig,
+) -> None:
+    topic = rig.topic(partitions=2)
+    (rig.folder / "hang").touch()
+    rig.begin(topic)
+    flooded(rig, topic)
+    with Service(rig, HANGING.format(topic=topic), {topic: {}}, **{"shadow.worker": {"drain": "200ms"}}) as service:
+        eventually(lambda: service.journal(Lane.SHADOW, "hangs"), "a shadow handler that hangs")
+        eventually(lambda: len(service.journal(Lane.NORMAL)) == len(NORMAL), "every normal message handled")
+        assert service.journal(Lane.SHADOW) == []
+        service.signal()
+        assert service.stopped() == 4, "the shadow lane says that a handler outlived the drain"
+        assert rig.caught_up(Lane.NORMAL, topic)
+
+        (rig.folder / "hang").unlink()
+        service.start()
+        rig.send(topic, ["after"])
+        eventually(lambda: "after" in service.done(Lane.NORMAL), "normal goes on after the restart")
+        eventually(lambda: len(service.journal(Lane.SHADOW)) >= len(SHADOW), "every shadow message handled")
+        service.signal()
+        assert service.stopped() == 0
+
+    assert service.done(Lane.NORMAL) == dict.fromkeys([*NORMAL, "after"], 1)
+    assert service.done(Lane.SHADOW) == dict.fromkeys(SHADOW, 1)
+    for lane in Lane:
+        assert all(order == sorted(order) for order in offsets(service.journal(lane)).values())
+
+
+COUNTING = """
+@worker.handles("{topic}")
+def handler(message):
+    note(message)
+    time.sleep(0.002)
+"""
+
+
+def killed(rig: Rig, lane: Lane) -> None:
+    """Kill one lane's process among its work; what it left undone is done by the next one, and nothing else again."""
+    other = Lane.SHADOW if lane is Lane.NORMAL else Lane.NORMAL
+    topic = rig.topic(partitions=2)
+    sent = {Lane.NORMAL: [f"n{number}" for number in range(600)], Lane.SHADOW: [f"s{number}" for number in range(600)]}
+    rig.begin(topic)
+    rig.send(topic, sent[Lane.NORMAL])
+    rig.send(topic, sent[Lane.SHADOW], MARKED)
+
+    with Service(rig, COUNTING.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: sum(rig.committed(rig.group_of(lane), topic).values()) > 0, "the first commit")
+        eventually(lambda: len(service.journal(lane)) > 150, "a part of the messages handled")
+        before, untouched = service.pid(lane), service.pid(other)
+        assert before is not None
+        kill(before)
+        standing = rig.committed(rig.group_of(lane), topic)
+        in_flight = sum(entry.offset >= standing.get(entry.partition, 0) for entry in service.journal(lane))
+        assert len(service.journal(lane)) < len(sent[lane]), "killed too late to show anything"
+
+        service.restarted(lane, before)
+        eventually(lambda: all(set(service.done(each)) == set(sent[each]) for each in Lane), "everything handled")
+        assert service.pid(other) == untouched
+        again = [entry for entry in service.journal(lane) if service.done(lane)[entry.value] > 1]
+        service.signal()
+        assert service.stopped() == 0
+
+    assert all(entry.offset >= standing.get(entry.partition, 0) for entry in again), "below the commit, and repeated"
+    assert len(service.journal(lane)) - len(sent[lane]) <= in_flight
+    assert service.done(other) == dict.fromkeys(sent[other], 1)
+
+
+def test_a_killed_normal_process_is_started_again_and_loses_nothing(rig: Rig) -> None:
+    killed(rig, Lane.NORMAL)
+
+
+def test_a_killed_shadow_process_is_started_again_and_normal_feels_nothing(rig: Rig) -> None:
+    killed(rig, Lane.SHADOW)
+
+
+PRODUCING = """
+@worker.handles("{topic}")
+def handler(message):
+    producer.produce("{out}", message.value())
+    note(message)
+
+
+@worker.handles("{beside}")
+def beside(message):
+    note(message)
+"""
+
+
+def test_what_a_handler_produced_is_not_lost_when_its_process_is_killed_right_afterwards(rig: Rig) -> None:
+    topic, out, beside = rig.topics("in", "out", "beside")
+    rig.begin(topic, beside)
+    values = [f"n{number}" for number in range(50)]
+    rig.send(topic, values)
+    app = PRODUCING.format(topic=topic, out=out, beside=beside)
+    # The outputs lie in the client's queue for a minute, so they are surely undelivered when the process is killed.
+    with Service(rig, app, {topic: {}, beside: {}}, kafka={"linger.ms": 60_000}) as service:
+        eventually(lambda: set(values) <= set(service.done(Lane.NORMAL)), "every message handled")
+        rig.send(beside, ["later"])
+        eventually(lambda: rig.caught_up(Lane.NORMAL, beside), "a commit of something handled later")
+        standing = rig.committed(rig.group, topic)
+        before = service.pid(Lane.NORMAL)
+        assert before is not None
+        kill(before)
+        assert rig.ends(out) == {0: 0}, "delivered before the kill, so this showed nothing"
+
+        service.kill()
+        document = (rig.folder / "shadowstream.yaml").read_text()
+        (rig.folder / "shadowstream.yaml").write_text(document.replace("60000", "5"))
+        service.start()
+        eventually(lambda: set(rig.values(out)) == set(values), "every output")
+        eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "the source committed after the delivery")
+
+    assert standing == {0: 0}
+
+
+def test_a_lane_ends_when_its_parent_was_killed(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    rig.send(topic, ["n0"])
+    with Service(rig, COUNTING.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: service.done(Lane.NORMAL) == {"n0": 1}, "the lanes at work")
+        lanes = [service.pid(lane) for lane in Lane]
+        service.process.kill()
+        service.process.wait()
+
+        eventually(lambda: not any(alive(pid) for pid in lanes if pid is not None), "both lanes gone")
+
+    assert None not in lanes
+    assert rig.caught_up(Lane.NORMAL, topic), "and they drained first"
+
+
+def test_a_second_signal_ends_the_worker_at_once(rig: Rig) -> None:
+    topic = rig.topic()
+    (rig.folder / "hang").touch()
+    rig.begin(topic)
+    rig.send(topic, ["s0"], MARKED)
+    with Service(rig, HANGING.format(topic=topic), {topic: {}}, worker={"drain": "1h"}) as service:
+        eventually(lambda: service.journal(what="hangs"), "a handler that hangs")
+        lanes = [service.pid(lane) for lane in Lane]
+        service.signal()
+        eventually(lambda: not alive(lanes[0] or 0), "the normal lane drained")
+        assert service.process.poll() is None
+
+        service.signal(signal.SIGINT)
+
+        assert service.stopped() != 0
+        assert not any(alive(pid or 0) for pid in lanes)

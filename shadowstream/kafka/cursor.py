@@ -204,8 +204,8 @@ class Cursor:
         (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
         self._announce("lost", partitions)
 
-    def _drain(self, places: list[Place], seconds: float) -> None:
-        """Start nothing further on these partitions, wait for what runs, commit once, and forget them."""
+    def _drain(self, places: list[Place], seconds: float) -> bool:
+        """Start nothing further here, wait for what runs, commit once, and forget; False when something still runs."""
         windows = {place: self._windows[place] for place in places if place in self._windows}
         for window in windows.values():
             window.cancel()
@@ -214,10 +214,11 @@ class Cursor:
             self._serve_outlets()
             self._parts.room.clear()
             self._parts.room.wait(0.01)
-        self.hung = not all(window.quiet() for window in windows.values())
+        quiet = all(window.quiet() for window in windows.values())
         self._commit(windows, wait=True)
         for place in windows:
             del self._windows[place]
+        return quiet
 
     def _announce(self, change: str, partitions: list[TopicPartition]) -> None:
         places = tuple(_places(partitions))
@@ -285,7 +286,8 @@ class Cursor:
         return answer[1] if answer is not None and answer[1] >= 0 else None
 
     def _close(self) -> None:
-        self._drain(list(self._windows), self._parts.settings.drain_s)
+        # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.
+        self.hung = not self._drain(list(self._windows), self._parts.settings.drain_s)
         self._parts.stopping.set()
         for strands in self._parts.strands.values():
             strands.end()

@@ -1,0 +1,153 @@
+"""The vouchers' stores, one suite for each kind; Redis runs where a redis-server is at hand."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+
+from consumers.state import MemoryStore, RedisStore, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from consumers.state import Store
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    server = shutil.which("redis-server")
+    if server is None:
+        pytest.skip("no redis-server on this machine; tests/broker runs the services on a real one")
+    folder: Path = tmp_path_factory.mktemp("redis")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        answers(port)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def answers(port: int) -> None:
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=0.1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("redis-server did not start")
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    url = request.getfixturevalue("url")
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    yield RedisStore(url, "shadow:")
+
+
+def test_a_step_counts_the_first_time_and_no_other(store: Store) -> None:
+    assert store.reach("v1", "used", "p1") is True
+    assert store.reach("v1", "used", "p1") is False
+
+    assert store.count("p1", "used") == 1
+    assert store.reached("v1") == {"used"}
+
+
+def test_settled_and_cancelled_exclude_each_other(store: Store) -> None:
+    assert store.reach("v1", "cancelled", "p1") is True
+    assert store.reach("v1", "settled", "p1") is False
+
+    assert store.reached("v1") == {"cancelled"}
+    assert store.count("p1", "settled") == 0
+
+
+def test_steps_may_come_in_any_order(store: Store) -> None:
+    for step in ("settled", "dispatched", "used"):
+        assert store.reach("v1", step, "p1") is True
+
+    assert store.reached("v1") == {"dispatched", "used", "settled"}
+
+
+def test_an_unknown_voucher_has_taken_no_step(store: Store) -> None:
+    assert store.reached("nobody") == set()
+    assert store.count("nothing", "used") == 0
+
+
+def test_of_many_at_once_one_is_the_first(store: Store) -> None:
+    firsts: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: firsts.append(store.reach("v1", "used", "p1"))) for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert firsts.count(True) == 1
+    assert store.count("p1", "used") == 1
+
+
+def test_memory_forgets_the_oldest_voucher_past_its_bound() -> None:
+    store = MemoryStore(max_vouchers=2)
+
+    for number in range(3):
+        store.reach(f"v{number}", "used", "p1")
+
+    assert store.reached("v0") == set()
+    assert store.reached("v2") == {"used"}
+
+
+def test_a_sink_names_its_store() -> None:
+    assert isinstance(opened({"url": "memory://"}), MemoryStore)
+    assert isinstance(opened({"url": "redis://localhost:1/0", "prefix": "shadow:"}), RedisStore)
+
+
+def test_a_redis_store_writes_only_under_its_prefix_and_for_a_time(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+        RedisStore(url, "shadow:", keep_s=60).reach("v1", "used", "p1")
+
+        keys = client.keys("*")
+        assert keys
+        assert all(key.startswith(b"shadow:") for key in keys)
+        assert all(0 < client.ttl(key) <= 60 for key in keys)
+
+
+def test_a_crash_between_two_writes_heals_when_the_message_comes_again(url: str) -> None:
+    store = RedisStore(url, "crash:")
+    with redis.Redis.from_url(url) as client:
+        client.hset("crash:voucher:v1", "used", "used")
+
+    assert store.reach("v1", "used", "p1") is False
+    assert store.count("p1", "used") == 1
+
+
+def test_a_server_that_does_not_answer_costs_no_more_than_the_time_limit() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        store = RedisStore(f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+
+        started = time.monotonic()
+        with pytest.raises(redis.RedisError):
+            store.reach("v1", "used", "p1")
+
+        assert time.monotonic() - started < 1.0

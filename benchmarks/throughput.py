@@ -3,7 +3,7 @@
 Both sides call the same handler: it counts its calls, reads the clock at the first and at the last one, and looks at
 nothing of the message. A rate is the messages of the topic by the time from the first call to the last. The raw loop
 is what people write: poll, then drain up to 999, look at ``error()`` and ``headers()``, call the handler; the client
-stores and commits offsets by itself. Both drain prefetched messages as fast as they can.
+stores and commits offsets by itself. ``with metrics`` is the worker with the Prometheus hook listening.
 
 ``stepping over``: only the first and the last message are normal, all between are signed shadow messages, which the
 normal lane reads and leaves alone while the raw loop calls its handler for every one of them.
@@ -15,8 +15,8 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict
-from time import perf_counter
+from dataclasses import asdict, dataclass
+from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Final, Literal
 
 from confluent_kafka import Consumer
@@ -24,6 +24,7 @@ from confluent_kafka import Consumer
 import shadowstream as ss
 from benchmarks.figures import Paired, Row, paired
 from benchmarks.ground import FOREIGN, child, end_with_parent, produced, say
+from shadowstream.metrics import PrometheusHook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
 __all__ = ["measured"]
 
 BATCH: Final = 1000
-Side = Literal["raw", "ours"]
+Side = Literal["raw", "ours", "metered"]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The worker against the raw loop, by two clocks."""
+
+    wall: Paired
+    cpu: Paired
+    """Messages by the processor seconds of all threads: hardly disturbed by what else the machine does."""
 
 
 class Stopwatch:
@@ -42,26 +52,27 @@ class Stopwatch:
     def __init__(self, calls: int, done: Callable[[], object]) -> None:
         self._calls = calls
         self._done = done
-        self.seconds = 0.0
+        self.taken = {"seconds": 0.0, "cpu_s": 0.0}
+        """By the wall, and of all the process's threads."""
 
     def handler(self) -> Callable[[object], None]:
         """Return the function to call with each message."""
-        calls, began, seen = self._calls, 0.0, 0
+        calls, began, burnt, seen = self._calls, 0.0, 0.0, 0
 
         def handle(_message: object) -> None:
-            nonlocal began, seen
+            nonlocal began, burnt, seen
             if not seen:
-                began = perf_counter()
+                began, burnt = perf_counter(), process_time()
             seen += 1
             if seen == calls:
-                self.seconds = perf_counter() - began
+                self.taken = {"seconds": perf_counter() - began, "cpu_s": process_time() - burnt}
                 self._done()
 
         return handle
 
 
-def raw(settings: ss.Settings, topic: str, calls: int) -> float:
-    """Drain the topic with a raw loop; returns the seconds from the first handled message to the last."""
+def raw(settings: ss.Settings, topic: str, calls: int) -> dict[str, float]:
+    """Drain the topic with a raw loop; returns what it took from the first handled message to the last."""
     kafka = settings.normal.kafka
     consumer = Consumer(
         {
@@ -89,16 +100,16 @@ def raw(settings: ss.Settings, topic: str, calls: int) -> float:
                 message.headers()
                 handle(message)
     consumer.close()
-    return watch.seconds
+    return watch.taken
 
 
-def ours(settings: ss.Settings, topic: str, calls: int) -> float:
-    """Drain the topic with a worker's normal lane, as users run it; returns the same seconds."""
-    worker = ss.Worker(settings, lanes="normal")
+def ours(settings: ss.Settings, topic: str, calls: int, *, metered: bool = False) -> dict[str, float]:
+    """Drain the topic with a worker's normal lane, as users run it; returns the same."""
+    worker = ss.Worker(settings, lanes="normal", hooks=lambda _: [PrometheusHook()] if metered else ())
     watch = Stopwatch(calls, lambda: os.kill(os.getpid(), signal.SIGTERM))
     worker.handles(topic)(watch.handler())
     worker.run()
-    return watch.seconds
+    return watch.taken
 
 
 def filled(ground: Ground, topic: str, count: int, *, shadow: bool) -> None:
@@ -113,48 +124,54 @@ def filled(ground: Ground, topic: str, count: int, *, shadow: bool) -> None:
         raise RuntimeError(f"topic {topic} holds {found} messages, not {count}")
 
 
-def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int) -> Paired:
-    """Alternate raw, ours, raw, ours, ... raw, each in a fresh process and a fresh group; in messages per second."""
-    pair: list[Side] = ["raw", "ours"]
-    sides = [*pair * rounds, "raw"]
-    rates: dict[Side, list[float]] = {"raw": [], "ours": []}
-    for number, side in enumerate(sides):
-        settings = ground.settings(f"{topic}-{number}", topic)
-        expected = count if side == "raw" else calls
-        seconds = child("benchmarks.throughput", side, settings, topic, expected)["seconds"]
-        rates[side].append(count / seconds)
-        say(f"(a) {topic} {number + 1}/{len(sides)} {side}: {count / seconds:,.0f} messages/s")
-    return paired(rates["raw"], rates["ours"])
+def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int, side: Side = "ours") -> Compared:
+    """Alternate raw, side, raw, side, ... raw, each in a fresh process and a fresh group; in messages per second."""
+    sides: list[Side] = ["raw", side] * rounds + ["raw"]
+    taken: dict[str, list[dict[str, float]]] = {"raw": [], side: []}
+    for number, each in enumerate(sides):
+        settings = ground.settings(f"{topic}-{side}-{number}", topic)
+        taken[each].append(child("benchmarks.throughput", each, settings, topic, count if each == "raw" else calls))
+        rate = count / taken[each][-1]["seconds"]
+        say(f"(a) {topic} {number + 1}/{len(sides)} {each}: {rate:,.0f} messages/s")
+    found = {
+        clock: paired(*([count / one[clock] for one in taken[name]] for name in ("raw", side)))
+        for clock in ("seconds", "cpu_s")
+    }
+    return Compared(found["seconds"], found["cpu_s"])
 
 
 def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
     """Return the rows of the table, and everything measured."""
-    count, rounds = (60_000, 2) if quick else (400_000, 7)
+    count, rounds, fewer = (60_000, 2, 1) if quick else (400_000, 7, 3)
     filled(ground, "normal-only", count, shadow=False)
     handled = compared(ground, "normal-only", count, rounds, count)
+    metered = compared(ground, "normal-only", count, fewer, count, "metered")
     ground.drop("normal-only")
     filled(ground, "shadow-only", count, shadow=True)
-    stepped = compared(ground, "shadow-only", count, rounds, 2)
+    stepped = compared(ground, "shadow-only", count, rounds - 2 * (not quick), 2)
     ground.drop("shadow-only")
     rows = [
-        Row.of("worker / raw loop", handled.ratio, "ratio", 0.8),
-        Row.noise("raw loop / raw loop (noise)", handled.control),
-        Row.of("raw loop", handled.base, "msg/s"),
-        Row.of("worker", handled.other, "msg/s"),
-        Row.of("worker stepping over / raw loop", stepped.ratio, "ratio"),
-        Row.noise("raw loop / raw loop (noise)", stepped.control),
-        Row.of("worker stepping over", stepped.other, "msg/s"),
+        Row.of("worker / raw loop", handled.wall.ratio, "ratio", 0.8),
+        Row.noise("raw loop / raw loop (noise)", handled.wall.control),
+        Row.of("raw loop", handled.wall.base, "msg/s"),
+        Row.of("worker", handled.wall.other, "msg/s"),
+        Row.of("worker / raw loop by CPU time", handled.cpu.ratio, "ratio"),
+        Row.of("worker with metrics / raw loop", metered.wall.ratio, "ratio"),
+        Row.of("worker stepping over / raw loop", stepped.wall.ratio, "ratio"),
+        Row.noise("raw loop / raw loop (noise)", stepped.wall.control),
+        Row.of("worker stepping over", stepped.wall.other, "msg/s"),
     ]
     method = {"messages": count, "rounds": rounds, "payload_bytes": 200, "foreign_headers": 2, "about": __doc__}
-    return rows, {"method": method, "handled": asdict(handled), "stepped_over": asdict(stepped)}
+    details = {"handled": asdict(handled), "metered": asdict(metered), "stepped_over": asdict(stepped)}
+    return rows, {"method": method, **details}
 
 
 def main(side: str, settings: str, topic: str, calls: str) -> None:
     """Be one side, in this process; prints what it measured as JSON."""
     end_with_parent()
-    run = raw if side == "raw" else ours
-    seconds = run(ss.load(settings, strict=True), topic, int(calls))
-    sys.stdout.write(json.dumps({"seconds": seconds}) + "\n")
+    loaded, count = ss.load(settings, strict=True), int(calls)
+    taken = raw(loaded, topic, count) if side == "raw" else ours(loaded, topic, count, metered=side == "metered")
+    sys.stdout.write(json.dumps(taken) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 import shadowstream as ss
-from shadowstream.events import Carried, Event, Rebalanced, Transition
+from shadowstream.events import Carried, CopyFailed, Event, Rebalanced, Transition
 from shadowstream.kafka.outlets import side_topics
 from shadowstream.lane import Lane
 
@@ -107,6 +107,10 @@ class Heard:
     def transitions(self, lane: Lane) -> list[str]:
         """Return the states that breakers of one lane went to."""
         return [event.after for event in list(self.events) if isinstance(event, Transition) and event.lane is lane]
+
+    def copies_failed(self, lane: Lane) -> list[str]:
+        """Return why copies of one lane were not delivered."""
+        return [event.error for event in list(self.events) if isinstance(event, CopyFailed) and event.lane is lane]
 
 
 class Rig:

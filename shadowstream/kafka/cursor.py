@@ -131,10 +131,11 @@ class Cursor:
         if first is None:
             return []
         batch = [first, *self._consumer.consume(self._parts.settings.batch - 1, 0)]
-        errors = [message for message in batch if message.error() is not None]
-        for message in errors:
+        if not any(map(RawMessage.error, batch)):
+            return batch
+        for message in batch:
             self._troubled(message)
-        return batch if not errors else [message for message in batch if message.error() is None]
+        return [message for message in batch if message.error() is None]
 
     def _troubled(self, message: RawMessage) -> None:
         error: KafkaError | None = message.error()

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shadowstream.events import Carried, Outcome
-from shadowstream.gate import Verdict
+from shadowstream.gate import OpenGate, Verdict
 from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
@@ -137,6 +137,7 @@ class Engine:
         self._delays = binding.delays_s()
         self._listeners = listeners
         self._counting = bool(listeners)
+        self._attempt = self._ungated if _free(binding, listeners) else self._gated
         self._stopping = stopping
         self._throttle = Throttle(logger_of("engine").warning)
 
@@ -179,7 +180,16 @@ class Engine:
             self._count(outcome, reading, tally)
         return outcome is not Outcome.CANCELLED
 
-    def _attempt(self, message: Message, ticket: Ticket, tally: Tally) -> Outcome:
+    def _ungated(self, message: Message, _ticket: Ticket, tally: Tally) -> Outcome:
+        """Run the handler once; nobody is to be told, and nothing asks for the time."""
+        try:
+            self._handler(message)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
+            tally.error = error
+            return Outcome.FAILED
+        return Outcome.HANDLED
+
+    def _gated(self, message: Message, ticket: Ticket, tally: Tally) -> Outcome:
         """Run the handler once in its lane and tell the gate."""
         began = tally.now
         try:
@@ -292,6 +302,11 @@ def _foreign(binding: Binding) -> frozenset[Kind]:
     """Return the kinds that are stepped over whatever else was read, so that `fate` is asked only in rare cases."""
     kinds = (Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED)
     return frozenset(kind for kind in kinds if fate(binding.lane, binding.shared, Reading(kind, None, "")) is None)
+
+
+def _free(binding: Binding, listeners: Listeners) -> bool:
+    """Tell whether normal messages pass with no gate and no listener: then no clock is read for them either."""
+    return binding.lane is Lane.NORMAL and isinstance(binding.gate, OpenGate) and not listeners
 
 
 def _in_lane(handler: Handler) -> Handler:

@@ -18,10 +18,11 @@ from shadowstream.events import Carried, Event, Listeners, Outcome
 from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.engine import Binding, Engine, fate
+from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, source
 from shadowstream.kafka.outlets import Interrupted
 from shadowstream.kafka.worker.assembly import OnLoop
-from shadowstream.lane import Lane, current
+from shadowstream.lane import Lane, current, is_shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,12 +100,15 @@ class Rig:
     exits: Exits = field(default_factory=Exits)
     heard: Heard = field(default_factory=Heard)
     stopping: threading.Event = field(default_factory=threading.Event)
+    heeded: bool = True
 
     def carry(
         self, *headers: list[tuple[str, bytes | None]] | None, before: Callable[[Piece], None] | None = None
     ) -> Piece:
         binding = Binding(self.lane, self.topic, "command", self.handler, self.gate, self.shared)
-        engine = Engine(binding, MarkReader(), self.exits, Listeners([self.heard]), self.stopping)  # type: ignore[arg-type]
+        engine = Engine(
+            binding, MarkReader(), self.exits, Listeners([self.heard] if self.heeded else []), self.stopping
+        )  # type: ignore[arg-type]
         piece = Piece(
             [
                 RawMessage(topic="t", partition=3, offset=number, value=b"{}", headers=each)
@@ -179,6 +183,24 @@ def test_a_handler_that_raises_anything_is_recorded_and_the_next_runs(error: Bas
     assert rig.exits.copies == [("dlq", 0, type(error).__name__)]
     assert rig.heard.total("outcomes") == {"failed": 1, "handled": 1}
     assert gate.told == [Outcome.FAILED] * 3 + [Outcome.HANDLED]
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_without_a_gate_and_a_listener_everything_happens_as_with_them(lane: Lane) -> None:
+    seen: list[tuple[int, bool]] = []
+
+    def handler(message: Message) -> None:
+        seen.append((message.offset() or 0, is_shadow()))
+        if message.offset() == 1:
+            raise SystemExit
+
+    headers = None if lane is Lane.NORMAL else MARKED
+    rig = Rig(lane=lane, handler=handler, heeded=False)
+    piece = rig.carry(headers, headers, [("x-shadow", b"1;run=a;exp=1")], headers)
+    shadow = lane is Lane.SHADOW
+    assert seen == [(0, shadow), (1, shadow), (1, shadow), (1, shadow), (3, shadow)]
+    assert rig.exits.copies == [("dlq", 1, "SystemExit")]
+    assert piece.done == 4
 
 
 def test_a_handler_that_succeeds_on_a_retry_is_handled_once() -> None:

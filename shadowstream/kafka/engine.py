@@ -71,8 +71,17 @@ class Tally:
     """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
 
     __slots__ = (
-        "announce_at", "error", "now", "outcomes", "partition", "reasons", "seconds", "stepped_over", "verdicts", "wall",
-    )  # fmt: skip
+        "announce_at",
+        "error",
+        "now",
+        "outcomes",
+        "partition",
+        "reasons",
+        "seconds",
+        "stepped_over",
+        "verdicts",
+        "wall",
+    )
 
     def __init__(self, partition: int) -> None:
         self.partition = partition

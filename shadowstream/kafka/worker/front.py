@@ -80,8 +80,8 @@ class Worker:
     def run(self, lanes: Lanes | None = None, *, fail_fast: bool = False, hooks: HookFactory = _no_hooks) -> None:
         """Run until SIGTERM or Ctrl-C; both lanes mean one process each.
 
-        ``lanes`` overrides what the worker was built with, ``hooks`` are used if it was built with none. With ``fail_fast`` a cluster that cannot be reached or
-        lacks a topic ends it instead of being waited for.
+        ``lanes`` overrides what the worker was built with, ``hooks`` are used if it was built with none. With
+        ``fail_fast`` a cluster that cannot be reached or lacks a topic ends it instead of being waited for.
 
         Raises:
             SystemExit: with 2 after a wrong set-up, 3 when the brokers failed us, 4 when a handler outlived the drain.

@@ -18,7 +18,6 @@ from shadowstream.events import Carried, Event, Listeners, Outcome
 from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.engine import Binding, Engine, fate
-from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, source
 from shadowstream.kafka.outlets import Interrupted
 from shadowstream.kafka.worker.assembly import OnLoop
@@ -26,6 +25,8 @@ from shadowstream.lane import Lane, current, is_shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from shadowstream.kafka.message import Message
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]
 FAST = TopicSettings("t", "t", retries=2, backoff_s=0.001)

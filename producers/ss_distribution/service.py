@@ -31,6 +31,7 @@ class Distribution:
     def __init__(self, settings: ss.Settings, *, topic: str = CLAIMED, max_block_s: float = 60.0) -> None:
         self._topic = topic
         self._producer = ss.Producer(settings, max_block_s=max_block_s)
+        self._claimed = threading.Event()
         self._ended = threading.Event()
         self._reports = threading.Thread(target=self._serve_reports, name="delivery-reports", daemon=True)
 
@@ -54,6 +55,7 @@ class Distribution:
         self._producer.produce(
             self._topic, json.dumps(voucher), key=voucher_id, on_delivery=on_delivery, headers=mark_headers or None
         )
+        self._claimed.set()
 
     def __enter__(self) -> Self:
         """Begin to take delivery reports."""
@@ -66,6 +68,7 @@ class Distribution:
         """Deliver what waits, then end."""
         self._producer.flush(FLUSH_S)
         self._ended.set()
+        self._claimed.set()
         self._reports.join()
         # The clients end with their last reference, and should before their brokers do.
         del self._producer
@@ -74,3 +77,6 @@ class Distribution:
         # Never waiting inside poll(): it waits for one lane's reports, and the other lane's would wait with it.
         while not self._ended.wait(POLL_EVERY_S):
             self._producer.poll(0)
+            if len(self._producer) == 0:
+                self._claimed.wait()
+                self._claimed.clear()

@@ -61,9 +61,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo and return 0 when every law held, else 1."""
-    from shadowstream.fcst.demo import Demo
-    from shadowstream.fcst.phases import Plan
-    from shadowstream.fcst.table import Screen
+    from shadowstream.fcst.demo import Demo, Plan, Screen
 
     if args.seconds < FEWEST_SECONDS or not 10 <= args.normal_rate <= 1000:  # noqa: PLR2004 - said in the message
         raise SetupError(
@@ -75,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
     # Asked to end by another process: the same way out as Ctrl-C, so that everything started is ended.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     demo = Demo(Plan(args.bootstrap, args.normal_rate, args.seconds), Screen())
-    result = demo.run()
+    try:
+        result = demo.run()
+    except KeyboardInterrupt:
+        sys.stderr.write("shadowstream: interrupted; everything that the demo started has ended\n")
+        raise
     if args.json is not None:
         keep(result.as_json(), args.json)
     return 0 if result.ok else 1

@@ -66,7 +66,7 @@ def _watched(lane: LaneSettings) -> Iterable[Hook]:
     if lane.worker.metrics_port is None:
         return ()
     # Here and not above: the extra shadowstream[metrics] is needed by those who ask for a port only.
-    from shadowstream.metrics import watched  # noqa: PLC0415
+    from shadowstream.metrics import watched
 
     return watched(lane.worker.metrics_port, lane.worker.metrics_address)
 

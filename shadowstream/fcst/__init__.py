@@ -1,15 +1,13 @@
 """The full-chain stress test: send, watch, compare, judge.
 
 ============  =====================================================================
-``demo``      ``shadowstream demo``: sets everything up, and takes everything down
-``phases``    what happens in between: warm up, normal alone, ramp, stuck, release
+``demo/``     ``shadowstream demo``: leads a chain from start to verdict
 ``embedded``  a broker inside this process, for machines without one
 ``topics``    the chain's topics on a cluster: made for one run, and taken away
 ``load``      sends on a schedule, whatever comes back
 ``services``  the chain's services as processes, and the numbers on their pages
 ``observe``   reads the chain's topics as any other client would, and keeps the books
 ``verdict``   the laws, as checks over numbers
-``table``     shows a run while it goes on
 ============  =====================================================================
 
 What is measured is measured from outside: the load knows what it sent and when it meant to, the observer reads the

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from math import ceil
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
@@ -30,7 +31,8 @@ __all__ = ["Books", "LaneBooks", "Observer", "quantile"]
 POLL_S = 0.1
 BATCH = 1000
 MARK_HEADER = "x-shadow"
-LETTERS = {"n": Lane.NORMAL, "s": Lane.SHADOW}
+LETTERS = MappingProxyType({lane.value[0]: lane for lane in Lane})
+"""The lane that a load's ids begin with."""
 
 
 def quantile(values: Iterable[float], share: float) -> float | None:

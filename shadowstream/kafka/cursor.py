@@ -187,6 +187,9 @@ class Cursor:
         for each in partitions:
             self._windows[each.topic, each.partition] = Window(each.offset if each.offset >= 0 else None)
         (consumer.incremental_assign if self._parts.incremental else consumer.assign)(partitions)
+        # Where a new shadow group begins must outlive a crash before the first tick.
+        begun = {place: self._windows[place] for place in _places(partitions)}
+        self._commit({place: window for place, window in begun.items() if window.position is not None}, wait=True)
         self._resume(list(self._parts.strands))
         self._announce("assigned", partitions)
 

@@ -24,7 +24,7 @@ from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, source
-from shadowstream.kafka.outlets import Interrupted, Outlets
+from shadowstream.kafka.outlets import Interrupted, Outlets, headers_of
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
@@ -172,11 +172,11 @@ class Engine:
     def handle(self, raw: RawMessage, piece: Piece, tally: Tally) -> bool:
         """Carry one message: read mark, ask gate, run handler, tell gate; False when called off and not settled."""
         try:
-            headers = raw.headers()
+            headers = headers_of(raw)
         except SystemError:
             reading = UNREADABLE
         else:
-            reading = NORMAL if headers is None else self._read(headers, tally.now + tally.wall)  # type: ignore[arg-type]
+            reading = NORMAL if headers is None else self._read(headers, tally.now + tally.wall)
         if reading.kind is not self._mine:
             self._aside(raw, reading, piece, tally)
             return True

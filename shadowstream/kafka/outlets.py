@@ -18,11 +18,13 @@ import traceback
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, cast
 
 from confluent_kafka import KafkaError, KafkaException
 
 from shadowstream.events import CopyFailed
+from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.offsets import offset_of
 from shadowstream.lane import Lane
@@ -41,6 +43,11 @@ Headers = list[tuple[str, bytes | None]]
 RETRY_S = 1.0
 MAX_TRACE = 8192
 MAX_TEXT = 1024
+
+
+# Not `raw.headers()`: once the interpreter has specialised such a call it no longer looks whether the client set an
+# error, and hands out the broken list of a message whose header key is not UTF-8.
+_checked_headers = methodcaller("headers")
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the cursor stops or the partition goes
@@ -70,11 +77,13 @@ def side_topics(name: str, lane: Lane) -> dict[str, str]:
 def headers_of(raw: RawMessage) -> Headers | None:
     """Return a message's headers; None when it has none.
 
+    Ask once: after the error the client has a broken list, gives that without an error, and reading it crashes.
+
     Raises:
         SystemError: a header key is not UTF-8, and the client gives none of them.
     """
     # The client types headers as what produce() takes; consumed ones are a list with binary values.
-    return cast("Headers | None", raw.headers())
+    return cast("Headers | None", _checked_headers(raw))
 
 
 class Outlets:
@@ -95,7 +104,8 @@ class Outlets:
 
     def quarantine(self, raw: RawMessage, piece: Piece, reason: str) -> None:
         """Set a message aside whose lane cannot be told or trusted."""
-        self._send("quarantine", raw, piece, [("shadowstream-reason", reason.encode())])
+        readable = reason != UNREADABLE.reason
+        self._send("quarantine", raw, piece, [("shadowstream-reason", reason.encode())], readable=readable)
 
     def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException) -> None:
         """Set a message aside that its handler could not handle."""
@@ -107,12 +117,12 @@ class Outlets:
         while self._again and self._again[0][0] <= time.monotonic():
             self._queue(self._again.popleft()[1])
 
-    def _send(self, kind: str, raw: RawMessage, piece: Piece, why: Headers) -> None:
+    def _send(self, kind: str, raw: RawMessage, piece: Piece, why: Headers, *, readable: bool = True) -> None:
         copy = Copy(
             topic=self._topics[kind],
             key=raw.key(),
             value=raw.value(),
-            headers=[*_readable(raw), *_origin(raw, self._group), *why],
+            headers=[*((readable and headers_of(raw)) or ()), *_origin(raw, self._group), *why],
             timestamp=max(raw.timestamp()[1], 0),
             piece=piece,
             token=piece.hold(raw),
@@ -153,13 +163,6 @@ class Outlets:
             headers = [*copy.headers, ("shadowstream-left-out", b"value")]
             copy = replace(copy, value=None, headers=headers)
         self._again.append((time.monotonic() + RETRY_S, copy))
-
-
-def _readable(raw: RawMessage) -> Headers:
-    try:
-        return headers_of(raw) or []
-    except SystemError:
-        return []
 
 
 def _origin(raw: RawMessage, group: str) -> Headers:

@@ -99,10 +99,13 @@ class Heard:
         """Return how many messages of the other lane were stepped over."""
         return sum(fact.stepped_over for fact in self.carried(lane))
 
+    def rebalances(self, lane: Lane) -> list[Rebalanced]:
+        """Return what happened to one lane's partitions."""
+        return [event for event in list(self.events) if isinstance(event, Rebalanced) and event.lane is lane]
+
     def assigned(self, lane: Lane) -> set[tuple[str, int]]:
         """Return the partitions that one lane was ever given."""
-        changes = [event for event in list(self.events) if isinstance(event, Rebalanced) and event.lane is lane]
-        return {place for event in changes if event.change == "assigned" for place in event.partitions}
+        return {place for each in self.rebalances(lane) if each.change == "assigned" for place in each.partitions}
 
     def transitions(self, lane: Lane) -> list[str]:
         """Return the states that breakers of one lane went to."""
@@ -189,7 +192,7 @@ class Rig:
             )
             self.producer.poll(0)
         assert self.producer.flush(DEADLINE_S) == 0
-        assert set(errors) <= {None}
+        assert all(error is None for error in errors)
 
     def places(self, topic: str) -> list[TopicPartition]:
         """Return a topic's partitions."""
@@ -238,7 +241,7 @@ class Rig:
         """Put a group that nobody is in at some offsets."""
         places = [TopicPartition(place.topic, place.partition, offset) for place, offset in offsets.items()]
         answer = self._of_group(group).commit(offsets=places, asynchronous=False)
-        assert [each.error for each in answer] == [None] * len(places)
+        assert all(each.error is None for each in answer)
 
     def _of_group(self, group: str) -> Consumer:
         """Return a plain client that speaks for a group and never joins it."""
@@ -256,6 +259,13 @@ class Rig:
         """Return the ids of a group's members."""
         answer = self.admin.describe_consumer_groups([group])[group].result(DEADLINE_S)
         return [member.member_id for member in answer.members]
+
+    def member(self, lane: Lane, topic: str, **properties: Any) -> Consumer:
+        """Return a plain consumer in one lane's group, whose member id comes before ours."""
+        own = {"bootstrap.servers": self.bootstrap, "group.id": self.group_of(lane), "client.id": "a", **QUICK}
+        consumer = Consumer({**own, "enable.auto.commit": False, "auto.offset.reset": "earliest", **properties})
+        consumer.subscribe([topic])
+        return consumer
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -104,7 +104,13 @@ def test_where_the_shadow_group_begins_is_committed_before_anything_is_handled(r
         begun.set()
         done.wait()
 
+    # Somebody else has the partition at first, so that the worker is given it long after its first, idle commit.
+    holder = rig.member(Lane.SHADOW, topic)
+    eventually(lambda: holder.poll(0) or holder.assignment(), "the holder given the partition")
     with worker:
+        eventually(lambda: holder.poll(0) or rig.heard.rebalances(Lane.SHADOW), "the worker in the group")
+        assert rig.heard.assigned(Lane.SHADOW) == set()
+        holder.close()
         eventually(begun.is_set, "shadow stuck on its first message")
         standing = rig.committed(rig.group_of(Lane.SHADOW), topic)
         done.set()

@@ -56,7 +56,8 @@ def test_fifty_times_the_traffic_in_shadow_and_its_handler_hanging_lose_repeat_o
     (rig.folder / "hang").touch()
     rig.begin(topic)
     flooded(rig, topic)
-    with Service(rig, HANGING.format(topic=topic), {topic: {}}, **{"shadow.worker": {"drain": "200ms"}}) as service:
+    app, sections = HANGING.format(topic=topic), {"shadow.worker": {"drain": "200ms"}}
+    with Service(rig, app, {topic: {"order": "partition", "concurrency": 4}}, **sections) as service:
         eventually(lambda: service.journal(Lane.SHADOW, "hangs"), "a shadow handler that hangs")
         eventually(lambda: len(service.journal(Lane.NORMAL)) == len(NORMAL), "every normal message handled")
         assert service.journal(Lane.SHADOW) == []
@@ -163,6 +164,43 @@ def test_what_a_handler_produced_is_not_lost_when_its_process_is_killed_right_af
         eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "the source committed after the delivery")
 
     assert standing == {0: 0}
+
+
+WRONG = """
+if os.environ.get("SHADOWSTREAM_LANE") == "shadow":
+    raise SystemExit({code})
+
+
+@worker.handles("{topic}")
+def handler(message):
+    note(message)
+"""
+
+
+def test_a_shadow_process_that_cannot_start_is_left_off_and_normal_goes_on(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    rig.send(topic, ["n0"])
+    with Service(rig, WRONG.format(topic=topic, code=2), {topic: {}}) as service:
+        eventually(lambda: "lane_off lane=shadow" in service.log(), "shadow off")
+        eventually(lambda: service.done(Lane.NORMAL) == {"n0": 1}, "normal at work")
+        service.signal()
+
+        assert service.stopped() == 0
+        assert service.log().count("lane_started lane=shadow") == 1
+
+
+def test_a_shadow_process_that_dies_at_every_start_is_tried_again_and_normal_goes_on(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    rig.send(topic, ["n0"])
+    with Service(rig, WRONG.format(topic=topic, code=1), {topic: {}}) as service:
+        eventually(lambda: service.log().count("lane_started lane=shadow") == 2, "shadow tried again")
+        eventually(lambda: service.done(Lane.NORMAL) == {"n0": 1}, "normal at work")
+        service.signal()
+
+        assert service.stopped() == 0
+        assert service.log().count("lane_started lane=normal") == 1
 
 
 def test_a_lane_ends_when_its_parent_was_killed(rig: Rig) -> None:

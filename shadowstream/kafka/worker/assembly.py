@@ -14,18 +14,18 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import Producer as RawProducer
+from confluent_kafka import TopicPartition
 
 from shadowstream.config import Route, TopicSettings
-from shadowstream.errors import BrokerError
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_properties, explained, logger_of, mark_reader, producer_properties
+from shadowstream.kafka.clients import consumer_properties, logger_of, mark_reader, producer_properties
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.outlets import Outlets
 from shadowstream.kafka.producer import quiet_of_errors
+from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.kafka.worker.strands import Strands
 from shadowstream.lane import Lane
 
@@ -77,7 +77,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
         settings=ours.worker,
         listeners=listeners,
         gates=Gates(ours, listeners),
-        start_at=_start_at(settings, lane, consumer),
+        start_at=start_at(settings, lane, consumer),
     )
     client = RawProducer(producer_properties(ours) | {"error_cb": quiet_of_errors(lane)})
     reader = mark_reader(settings.mark)
@@ -146,46 +146,3 @@ def _synchronous(handler: Handler) -> tuple[Handler, Callable[[], None]]:
 
 def _nothing() -> None:
     pass
-
-
-def _start_at(
-    settings: Settings, lane: Lane, consumer: RawConsumer
-) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
-    if lane is Lane.NORMAL:
-        return lambda partitions: partitions
-
-    def begin(partitions: list[TopicPartition]) -> list[TopicPartition]:
-        known = _committed(consumer, partitions)
-        new = [each for each in known if each.offset < 0]
-        if not new:
-            return partitions
-        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new)}
-        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
-        return [
-            TopicPartition(each.topic, each.partition, normal.get((each.topic, each.partition), each.offset))
-            if each.offset < 0
-            else TopicPartition(each.topic, each.partition)
-            for each in known
-        ]
-
-    return begin
-
-
-def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Ask where the normal group stands, without joining it."""
-    onlooker = RawConsumer(consumer_properties(settings.normal))
-    try:
-        return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
-    finally:
-        onlooker.close()
-
-
-def _committed(consumer: RawConsumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    try:
-        answer: list[TopicPartition] = consumer.committed(partitions, timeout=OFFSETS_S)
-    except KafkaException as error:
-        raise BrokerError(f"committed offsets cannot be read: {explained(error.args[0])}") from error
-    for each in answer:
-        if each.offset < 0:
-            each.offset = OFFSET_INVALID
-    return answer

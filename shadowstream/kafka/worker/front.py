@@ -14,6 +14,7 @@ from shadowstream.events import Listeners, ShadowOff
 from shadowstream.kafka.clients import logger_of, missing_topics, producer_properties
 from shadowstream.kafka.outlets import side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
+from shadowstream.kafka.worker.beginning import seed
 from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, watch_parent
 from shadowstream.lane import Lane
 
@@ -105,7 +106,10 @@ class Worker:
             SetupError: no topic has a handler, or a lane is off.
         """
         self._check(fail_fast=False)
-        for lane in self._lanes_to_run():
+        lanes = self._lanes_to_run()
+        if len(lanes) > 1:
+            seed(self.settings, [each.topic for each in self._registrations.values()])
+        for lane in lanes:
             cursor = self._assembled(lane)
             thread = threading.Thread(target=cursor.run, name=f"cursor-{lane}", daemon=True)
             self._running[lane] = cursor, thread
@@ -135,7 +139,9 @@ class Worker:
             raise SetupError('no topic has a handler: decorate a function with @worker.handles("TOPIC")')
         if not fail_fast:
             return
-        client = RawProducer(producer_properties(self.settings.normal))
+        # What it has to say comes as one line of ours.
+        quiet = {"error_cb": lambda _: None, "log_level": 0}
+        client = RawProducer(producer_properties(self.settings.normal) | quiet)
         if missing := missing_topics(client, self.topics(), PREFLIGHT_S):
             raise BrokerError(f"topics do not exist: {', '.join(missing)}; create them, or run without --fail-fast")
 
@@ -160,6 +166,7 @@ class Worker:
         return [Lane.NORMAL]
 
     def _supervise(self, lanes: list[Lane]) -> int:
+        seed(self.settings, [each.topic for each in self._registrations.values()])
         drain_s = max(self.settings.of(lane).worker.drain_s for lane in lanes)
         return Supervisor(lanes, drain_s).run()
 

@@ -119,7 +119,12 @@ class Supervisor:
                     process.kill()
                 self._exit = self._exit or 1
             time.sleep(LOOK_S / 2)
-        self._exit = self._exit or max((abs(process.returncode) for process in running), default=0)
+        self._exit = self._exit or max((_exit_code(process.returncode) for process in running), default=0)
+
+
+def _exit_code(code: int) -> int:
+    """Return a lane's exit code; one that our SIGTERM met before it could listen ended as it should."""
+    return 0 if code == -signal.SIGTERM else abs(code)
 
 
 def _this_command() -> list[str]:

@@ -12,8 +12,8 @@ from shadowstream.config import load
 from shadowstream.errors import SetupError
 from shadowstream.events import Carried, GateLevel, Outcome, Rebalanced, Transition
 from shadowstream.fcst import services
-from shadowstream.fcst.demo import environment, shared_environment
-from shadowstream.fcst.phases import Plan
+from shadowstream.fcst.demo.phases import Plan
+from shadowstream.fcst.demo.setup import environment, shared_environment
 from shadowstream.fcst.services import Numbers, checkout, port_pairs, read_page
 from shadowstream.fcst.topics import RunTopics
 from shadowstream.lane import Lane

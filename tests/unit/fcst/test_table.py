@@ -6,7 +6,7 @@ from io import StringIO
 
 from rich.console import Console
 
-from shadowstream.fcst.table import LaneView, Screen, View
+from shadowstream.fcst.demo.table import LaneView, Screen, View
 from shadowstream.fcst.verdict import Finding
 from shadowstream.lane import Lane
 
@@ -14,8 +14,24 @@ VIEW = View(
     "stuck",
     31.4,
     (
-        LaneView(Lane.NORMAL, 40.0, 39.6, 0.045, 0.09, {"uservoucher": 2, "taskv2": 1}, {"taskv2": "closed"}),
-        LaneView(Lane.SHADOW, 400.0, 0.0, None, None, {"uservoucher": 90, "taskv2": 4400}, {"taskv2": "open"}),
+        LaneView(
+            Lane.NORMAL,
+            sent_per_s=40.0,
+            done_per_s=39.6,
+            p50_s=0.045,
+            p99_s=0.09,
+            backlog={"uservoucher": 2, "taskv2": 1, "ss_business": 0},
+            breakers={"uservoucher": "closed", "taskv2": "closed", "ss_business": "closed"},
+        ),
+        LaneView(
+            Lane.SHADOW,
+            sent_per_s=400.0,
+            done_per_s=0.0,
+            p50_s=17.5,
+            p99_s=None,
+            backlog={"uservoucher": 90, "taskv2": 4400, "ss_business": 0},
+            breakers={"uservoucher": "half-open", "taskv2": "open", "ss_business": "none"},
+        ),
     ),
 )
 
@@ -33,15 +49,16 @@ def test_without_a_terminal_a_run_is_a_plain_line_now_and_then() -> None:
     lines = shown(terminal=False, views=5).splitlines()
 
     assert len(lines) == 1
-    assert "stuck | normal 40/s done 40/s p50 45 ms p99 90 ms backlog 2+1 breakers closed" in lines[0]
-    assert "shadow 400/s done 0/s p50 - p99 - backlog 90+4400 breakers open" in lines[0]
+    assert "stuck | normal 40/s done 40/s p50 45 ms p99 90 ms backlog 2+1+0 breakers closed,closed,closed" in lines[0]
+    assert "shadow 400/s done 0/s p50 17500 ms p99 - backlog 90+4400+0 breakers half-open,open,none" in lines[0]
 
 
 def test_on_a_terminal_the_table_fits_eighty_columns() -> None:
     text = shown(terminal=True)
 
     assert "4400" in text
-    assert "open" in text
+    assert "half-open" in text
+    assert all(service in text for service in ("uservoucher", "taskv2", "ss_business"))
     assert "..." not in text
     assert "…" not in text
 

@@ -30,9 +30,7 @@ class Service:
     claims: list[tuple[str, str, str]] = field(default_factory=list)
     marks: list[Any] = field(default_factory=list)
 
-    def claim(
-        self, voucher_id: str, user_id: str, promotion_id: str, *, on_delivery: Any, mark_headers: Any
-    ) -> None:
+    def claim(self, voucher_id: str, user_id: str, promotion_id: str, *, on_delivery: Any, mark_headers: Any) -> None:
         if self.error is not None:
             raise self.error
         self.claims.append((voucher_id, user_id, promotion_id))
@@ -186,9 +184,7 @@ def test_a_wrong_configuration_is_one_clear_message(capsys: pytest.CaptureFixtur
     assert "nowhere.yaml" in capsys.readouterr().err
 
 
-def test_a_taken_port_is_one_clear_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_taken_port_is_one_clear_message(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with Edge(("127.0.0.1", 0), Service(), "x-shadow") as edge:  # type: ignore[arg-type] # stands for it
         assert main(["--port", str(edge.server_port), "--log-level", "error"]) == 2
 

@@ -93,9 +93,7 @@ def test_an_unknown_voucher_has_taken_no_step(store: Store) -> None:
 
 def test_of_many_at_once_one_is_the_first(store: Store) -> None:
     firsts: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda: firsts.append(store.reach("v1", "used", "p1"))) for _ in range(16)
-    ]
+    threads = [threading.Thread(target=lambda: firsts.append(store.reach("v1", "used", "p1"))) for _ in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:

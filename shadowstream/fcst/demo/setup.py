@@ -1,4 +1,4 @@
-"""The plan of ``shadowstream demo``: start, warm up, normal alone, ramp, stuck, release, verdict.
+"""Sets a run of the demo up, and takes it down.
 
 Nothing is left behind, however it ends: processes, the broker, the topics of a run on a real cluster (those are kept
 when a law was broken, to be looked at).
@@ -22,9 +22,9 @@ import yaml
 from confluent_kafka import KafkaException
 
 from shadowstream.config import load as load_settings
+from shadowstream.fcst.demo.phases import STUCK_SERVICE, Chain, Phases, Plan
 from shadowstream.fcst.embedded import EmbeddedBroker
 from shadowstream.fcst.load import Load
-from shadowstream.fcst.phases import STUCK_SERVICE, Chain, Phases, Plan
 from shadowstream.fcst.services import SERVICES, Services, checkout
 from shadowstream.fcst.topics import RunTopics
 from shadowstream.fcst.verdict import Figures, Finding, judged
@@ -33,8 +33,9 @@ from shadowstream.lane import Lane, Mark, entered
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from shadowstream.config import Settings
+    from shadowstream.fcst.demo.table import Screen
     from shadowstream.fcst.load import OnDelivery
-    from shadowstream.fcst.table import Screen
 
 __all__ = ["Demo", "Result"]
 
@@ -119,13 +120,14 @@ class Demo:
             topics.appear()
             return topics
         told = {"SHADOWSTREAM__KAFKA__BOOTSTRAP.SERVERS": self._plan.bootstrap}
-        kafka = load_settings(settings_of(home), environ={**os.environ, **told}).normal.kafka
+        kafka = claimer_settings(home, told).normal.kafka
         security = {name: value for name, value in kafka.items() if name.startswith(SECURITY)}
         topics = RunTopics(self._plan.bootstrap, f"{self._run}.", security)
+        self._screen.say(f"reaching {self._plan.bootstrap}")
         topics.reach()
         stack.callback(self._clean_up, topics)
         topics.create()
-        self._screen.say(f"{self._plan.bootstrap}: topics and groups of this run begin with {topics.prefix}")
+        self._screen.say(f"topics and groups of this run begin with {topics.prefix}")
         return topics
 
     def _clean_up(self, topics: RunTopics) -> None:
@@ -137,7 +139,8 @@ class Demo:
     def _loads(self, stack: ExitStack, home: Path, topics: RunTopics) -> Mapping[Lane, Load]:
         """Build each lane's load on the service that claims vouchers."""
         told = shared_environment(settings_of(home), CLAIMER, topics)
-        settings = load_settings(settings_of(home), environ={**os.environ, **told})
+        settings = claimer_settings(home, told)
+        settings.of(Lane.SHADOW)  # an error now, where shadow is off, and not at the first shadow message
         service = importlib.import_module(f"producers.{CLAIMER}.service")
         distribution = stack.enter_context(service.Distribution(settings, topic=topics.chain[0], max_block_s=5.0))
         marks = {Lane.NORMAL: None, Lane.SHADOW: Mark(run=self._run, expires_at=int(time.time()) + 3600)}
@@ -168,6 +171,12 @@ def sender(distribution: Any, mark: Mark | None) -> Callable[[str, OnDelivery], 
 def settings_of(home: Path) -> Path:
     """Return where the settings of the service are that claims vouchers."""
     return home / "producers" / CLAIMER / "shadowstream.yaml"
+
+
+def claimer_settings(home: Path, told: Mapping[str, str]) -> Settings:
+    """Return the settings of the service that claims vouchers; it has no data, so no sink is for it."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SHADOWSTREAM__DATA__")}
+    return load_settings(settings_of(home), environ={**ours, **told})
 
 
 def shared_environment(settings: Path, name: str, topics: RunTopics) -> dict[str, str]:

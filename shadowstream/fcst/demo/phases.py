@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shadowstream.errors import BrokerError
+from shadowstream.fcst.demo.table import LaneView, Screen, View
 from shadowstream.fcst.load import Load, Stretch, steady
 from shadowstream.fcst.observe import Books, Observer, quantile
 from shadowstream.fcst.services import SERVICES, Numbers, Services
-from shadowstream.fcst.table import LaneView, Screen, View
 from shadowstream.fcst.topics import CHAIN
 from shadowstream.fcst.verdict import Figures, Sent, Times, TopicCount
 from shadowstream.lane import Lane
@@ -100,6 +100,10 @@ class Chain:
         if not numbers.missing:
             self._numbers = numbers
         return self._numbers
+
+    def last_words(self) -> str:
+        """Return the end of what each service wrote."""
+        return self._services.last_words()
 
     def ready(self) -> str:
         """Return what is not ready yet: pages that do not answer, lanes without partitions."""
@@ -189,7 +193,8 @@ class Phases:
         while what := waiting():
             self._chain.check()
             if time.monotonic() > until:
-                raise BrokerError(f"after {seconds:.0f} s {trouble} {what}; see what else keeps this machine busy")
+                words = self._chain.last_words() or "the services wrote nothing; see what keeps this machine busy"
+                raise BrokerError(f"after {seconds:.0f} s {trouble} {what}\n{words}")
             time.sleep(0.2)
 
     def _go_through(self) -> str:

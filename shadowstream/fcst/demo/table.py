@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from shadowstream.errors import SetupError
 
 try:
-    from rich.box import SIMPLE
     from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
@@ -113,7 +112,7 @@ def _line(lane: LaneView) -> str:
 
 
 def _table(view: View) -> Table:
-    table = Table(box=SIMPLE, caption="by service: messages waiting, and the breaker")
+    table = Table(box=None, pad_edge=False, caption="by service: messages waiting, and the breaker")
     for name in ("lane", "sent/s", "done/s", "p50", "p99", *_services(view)):
         table.add_column(name, justify="left" if name == "lane" else "right")
     for lane in view.lanes:

@@ -1,0 +1,101 @@
+"""Where a lane begins: the first start of the shadow group is where the normal group stands.
+
+Trap: when both lanes start for the first time, the normal one may have read on before the shadow one has asked. So the
+shadow group's place is written before either starts
+(``test_when_both_lanes_start_for_the_first_time_a_late_shadow_process_loses_nothing``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import Consumer as RawConsumer
+
+from shadowstream.errors import BrokerError
+from shadowstream.kafka.clients import consumer_properties, explained, logger_of
+from shadowstream.lane import Lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from shadowstream.config import Settings
+
+__all__ = ["seed", "start_at"]
+
+log = logger_of("beginning")
+
+OFFSETS_S = 30.0
+SEED_S = 3.0
+
+
+def seed(settings: Settings, topics: Sequence[str]) -> None:
+    """Write down where the shadow group begins, for partitions that no group has read; a best effort of seconds."""
+    shared = [topic for topic in topics if settings.topic(topic, Lane.SHADOW).source == topic]
+    quiet = {"error_cb": lambda _: None, "log_level": 0}
+    client = RawConsumer(consumer_properties(settings.of(Lane.SHADOW)) | quiet)
+    try:
+        _seed(settings, client, shared)
+    except (KafkaException, BrokerError) as error:
+        log.warning("shadow_not_seeded error=%s", error)
+    finally:
+        client.close()
+
+
+def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> None:
+    known = client.list_topics(timeout=SEED_S).topics
+    partitions = [TopicPartition(topic, each) for topic in topics if topic in known for each in known[topic].partitions]
+    if not partitions:
+        return
+    new = [each for each in client.committed(partitions, timeout=SEED_S) if each.offset < 0]
+    untouched = [each for each in _normal_offsets(settings, new) if each.offset < 0] if new else []
+    for each in untouched:
+        low, high = client.get_watermark_offsets(each, timeout=SEED_S)
+        reset = str(settings.normal.kafka.get("auto.offset.reset", "earliest"))
+        each.offset = high if reset in {"latest", "largest", "end"} else low
+    if untouched:
+        client.commit(offsets=untouched, asynchronous=False)
+
+
+def start_at(
+    settings: Settings, lane: Lane, consumer: RawConsumer
+) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
+    """Return what gives newly assigned partitions their first offset: shadow's is where the normal group stands."""
+    if lane is Lane.NORMAL:
+        return lambda partitions: partitions
+
+    def begin(partitions: list[TopicPartition]) -> list[TopicPartition]:
+        known = _committed(consumer, partitions)
+        new = [each for each in known if each.offset < 0]
+        if not new:
+            return partitions
+        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new)}
+        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
+        return [
+            TopicPartition(each.topic, each.partition, normal.get((each.topic, each.partition), each.offset))
+            if each.offset < 0
+            else TopicPartition(each.topic, each.partition)
+            for each in known
+        ]
+
+    return begin
+
+
+def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Ask where the normal group stands, without joining it."""
+    onlooker = RawConsumer(consumer_properties(settings.normal))
+    try:
+        return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
+    finally:
+        onlooker.close()
+
+
+def _committed(consumer: RawConsumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    try:
+        answer: list[TopicPartition] = consumer.committed(partitions, timeout=OFFSETS_S)
+    except KafkaException as error:
+        raise BrokerError(f"committed offsets cannot be read: {explained(error.args[0])}") from error
+    for each in answer:
+        if each.offset < 0:
+            each.offset = OFFSET_INVALID
+    return answer

@@ -3,7 +3,7 @@
 One cursor reads both lanes, so a refused shadow message cannot wait: it is parked or shed. Traps:
 
 * What is parked or quarantined is delivered before poll() returns, so any commit of yours may pass it
-  (``test_a_parked_message_is_delivered_before_poll_returns``).
+  (``test_the_thin_consumer_parks_or_sheds_what_is_refused_before_poll_returns``).
 * The lane is restored by ``lane_of`` only: a shadow message handled outside of it would be handled as normal.
 """
 

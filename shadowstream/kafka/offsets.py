@@ -32,7 +32,18 @@ source: ContextVar[Piece | None] = ContextVar("shadowstream.source", default=Non
 class Piece:
     """One strand's share of one partition's batch; carried in order."""
 
-    __slots__ = ("_tokens", "cancelled", "count", "done", "held", "messages", "on_lost_output", "running", "size")
+    __slots__ = (
+        "_lost",
+        "_tokens",
+        "cancelled",
+        "count",
+        "done",
+        "held",
+        "messages",
+        "on_lost_output",
+        "running",
+        "size",
+    )
 
     def __init__(self, messages: Sequence[RawMessage]) -> None:
         self.messages = messages
@@ -52,6 +63,7 @@ class Piece:
         self.on_lost_output: Callable[[RawMessage, str], object] | None = None
         """Told when an output of a message was not delivered."""
         self._tokens = count()
+        self._lost: set[int] = set()
 
     def hold_current(self) -> tuple[Token, RawMessage] | None:
         """Keep the message being handled uncommitted until `release`; None when nothing is being handled."""
@@ -65,6 +77,12 @@ class Piece:
         token = (offset_of(raw), next(self._tokens))
         self.held.add(token)
         return token
+
+    def first_loss(self, token: Token) -> bool:
+        """Take note that an output of a message was lost; False when another of its outputs was before."""
+        known = token[0] in self._lost
+        self._lost.add(token[0])
+        return not known
 
     def release(self, token: Token) -> None:
         """Let go of what `hold` kept."""

@@ -30,7 +30,7 @@ SEED_S = 3.0
 
 
 def seed(settings: Settings, topics: Sequence[str]) -> None:
-    """Write down where the shadow group begins, for partitions that no group has read; a best effort of seconds."""
+    """Write down where the shadow group begins, for partitions it has not read yet; a best effort of seconds."""
     shared = [topic for topic in topics if settings.topic(topic, Lane.SHADOW).source == topic]
     quiet = {"error_cb": lambda _: None, "log_level": 0}
     client = RawConsumer(consumer_properties(settings.of(Lane.SHADOW)) | quiet)
@@ -48,13 +48,15 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
     if not partitions:
         return
     new = [each for each in client.committed(partitions, timeout=SEED_S) if each.offset < 0]
-    untouched = [each for each in _normal_offsets(settings, new) if each.offset < 0] if new else []
-    for each in untouched:
-        low, high = client.get_watermark_offsets(each, timeout=SEED_S)
-        reset = str(settings.normal.kafka.get("auto.offset.reset", "earliest"))
-        each.offset = high if reset in {"latest", "largest", "end"} else low
-    if untouched:
-        client.commit(offsets=untouched, asynchronous=False)
+    if not new:
+        return
+    places = _normal_offsets(settings, new)
+    reset = str(settings.normal.kafka.get("auto.offset.reset", "earliest"))
+    for each in places:
+        if each.offset < 0:
+            low, high = client.get_watermark_offsets(each, timeout=SEED_S)
+            each.offset = high if reset in {"latest", "largest", "end"} else low
+    client.commit(offsets=places, asynchronous=False)
 
 
 def start_at(

@@ -65,6 +65,7 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._samples: list[tuple[int, int]] = []
+        atexit.register(self._write)
 
     def handle(self, message: Valued) -> None:
         """Note one normal message."""
@@ -73,16 +74,19 @@ class Recorder:
             self._samples.append((intended, time.monotonic_ns()))
         else:
             (self._folder / "normal-ready").touch()
-            atexit.register(self._write)
 
     def _write(self) -> None:
+        # Every process of the worker comes here, the parent and the shadow lane too.
+        if not self._samples:
+            return
         packed = b"".join(SAMPLE.pack(*sample) for sample in self._samples)
-        (self._folder / "samples").write_bytes(packed)
+        # One file for each process: a lane that died and was started again must not hide what its first life saw.
+        (self._folder / f"samples-{os.getpid()}").write_bytes(packed)
 
 
 def read_samples(folder: Path) -> dict[int, int]:
     """Return when each message was handled (the first time), by its intended send time."""
-    packed = (folder / "samples").read_bytes()
+    packed = b"".join(path.read_bytes() for path in folder.glob("samples-*"))
     return dict(sorted(SAMPLE.iter_unpack(packed), reverse=True))
 
 

@@ -78,7 +78,13 @@ def run(ground: Ground, role: str, plan: Plan, name: str) -> dict[str, Any]:
     ground.drop(name)
     phases = {third: phase(samples, plan.schedule(begin, n), ended) for n, third in enumerate(plan.names)}
     say(f"(c) {name}: " + ", ".join(f"{third} p99 {each.p99_ms:.1f} ms" for third, each in phases.items()))
-    return {"times": plan.times, "phases": {third: asdict(each) for third, each in phases.items()}, **generators}
+    deaths = max(len(list(folder.glob("samples-*"))) - 1, 0)
+    return {
+        "times": plan.times,
+        "deaths": deaths,
+        "phases": {third: asdict(each) for third, each in phases.items()},
+        **generators,
+    }
 
 
 def greet(ground: Ground, settings: Path, topic: str) -> None:
@@ -133,6 +139,7 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "p50_ms": spread([run["phases"]["B"]["p50_ms"] for run in runs]),
         "p99_ms": spread([during for _, during, _ in p99]),
         "flood_per_s": spread([run.get("flood", {}).get("per_s", 0.0) for run in runs]),
+        "deaths": sum(run["deaths"] for run in runs),
         "missing": sum(each["missing"] for run in runs for each in run["phases"].values()),
     }
 
@@ -148,6 +155,7 @@ def level_rows(level: dict[str, Any]) -> list[Row]:
         Row.of(f"{times}x p99 flood", level["p99_ms"], "ms"),
         Row.of(f"{times}x p99 flood-free", level["free_p99_ms"], "ms"),
     ]
+    rows.append(Row(f"{times}x normal lane died", level["deaths"], "times", 0, "at most"))
     if times:
         rows.append(Row.of(f"{times}x shadow sent, of {times * RATE:,}", level["flood_per_s"], "msg/s"))
         rows.append(Row(f"{times}x normal not handled", level["missing"], "messages", 0, "at most"))

@@ -14,7 +14,7 @@ import shadowstream as ss
 
 __all__ = ["Downstream"]
 
-LOOK_S = 0.05
+LOOK_S = 0.02
 
 
 class Downstream:

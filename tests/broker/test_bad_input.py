@@ -20,7 +20,7 @@ from tests.broker.service import Service
 from tests.broker.wire import produce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import shadowstream as ss
     from tests.broker.rig import Rig
@@ -59,31 +59,49 @@ def test_a_topic_that_does_not_exist_is_said_with_the_cure_and_read_once_it_does
     assert "UNKNOWN_TOPIC_OR_PART" in line
 
 
-@pytest.fixture
-def gateway(rig: Rig) -> Iterator[tuple[int, Callable[[], None]]]:
-    """Give a port that refuses connections until it is opened; then it leads to the broker."""
-    port, ended = free_port(), threading.Event()
-    server = socket.socket()
+class Gateway:
+    """A port that refuses connections, then slams every one it takes, then leads to the broker."""
 
-    def accept() -> None:
-        while not ended.is_set():
-            with contextlib.suppress(OSError):
-                near, _ = server.accept()
-                far = socket.create_connection(("127.0.0.1", rig.kafka.port))
+    def __init__(self, target: int) -> None:
+        self.port, self.slammed = free_port(), 0
+        self._target, self._leads, self._server = target, False, socket.socket()
+
+    def opened(self) -> None:
+        """Take connections from now on."""
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._server.bind(("127.0.0.1", self.port))
+        self._server.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def led(self) -> None:
+        """Lead to the broker from now on."""
+        self._leads = True
+
+    def closed(self) -> None:
+        """Take no more connections."""
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                if not self._leads:
+                    near.close()
+                    self.slammed += 1
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._target))
                 for one, other in ((near, far), (far, near)):
                     threading.Thread(target=pumped, args=(one, other), daemon=True).start()
 
-    def opened() -> None:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind(("127.0.0.1", port))
-        server.listen()
-        threading.Thread(target=accept, daemon=True).start()
 
-    yield port, opened
-    ended.set()
-    with contextlib.suppress(OSError):
-        server.shutdown(socket.SHUT_RDWR)
-    server.close()
+@pytest.fixture
+def gateway(rig: Rig) -> Iterator[Gateway]:
+    """Give a way to the broker that is shut at first."""
+    shut = Gateway(rig.kafka.port)
+    yield shut
+    shut.closed()
 
 
 def pumped(source: socket.socket, target: socket.socket) -> None:
@@ -94,27 +112,32 @@ def pumped(source: socket.socket, target: socket.socket) -> None:
 
 
 def test_without_a_broker_at_the_start_both_lanes_say_so_and_begin_when_one_is_there(
-    rig: Rig, gateway: tuple[int, Callable[[], None]], caplog: pytest.LogCaptureFixture
+    rig: Rig, gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
-    port, opened = gateway
     topic = rig.topic()
     rig.begin(topic)
     rig.send(topic, ["n0"])
     rig.send(topic, ["s0"], MARKED)
-    kafka = {"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}
+    kafka = {"bootstrap.servers": f"127.0.0.1:{gateway.port}", "log_level": 0, "reconnect.backoff.max.ms": 200}
     worker = rig.worker(rig.settings({topic: {}}, kafka=kafka))
     handled: list[str] = []
     worker.handles(topic)(lambda message: handled.append(text_of(message)))
 
     with worker:
-        eventually(lambda: "bootstrap.servers" in caplog.text, "a line with the cure")
+        eventually(lambda: all(said_of(lane, caplog) for lane in Lane), "a line with the cure in each lane")
+        gateway.opened()
+        eventually(lambda: gateway.slammed >= 40, "forty attempts")
         assert handled == []
-        opened()
+        gateway.led()
         eventually(lambda: sorted(handled) == ["n0", "s0"], "both lanes at work")
 
     for lane in Lane:
-        lines = [each for each in caplog.messages if f"lane={lane}" in each and "check `kafka:" in each]
-        assert 0 < len(lines) < 10, "said, and not with every attempt"
+        assert len(said_of(lane, caplog)) < 10, "not with every attempt"
+
+
+def said_of(lane: Lane, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return the lines that tell a lane's trouble and its cure."""
+    return [line for line in caplog.messages if f"lane={lane}" in line and "check `kafka: bootstrap.servers`" in line]
 
 
 def test_fail_fast_exits_with_3_and_one_clear_line_when_a_topic_is_missing(rig: Rig) -> None:

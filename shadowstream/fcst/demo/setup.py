@@ -85,6 +85,7 @@ class Demo:
         self._run = f"demo-{secrets.token_hex(3)}"
         self._began = time.monotonic()
         self._keep_topics = False
+        self._busy = busy()
 
     def run(self) -> Result:
         """Run all of it.
@@ -94,6 +95,8 @@ class Demo:
             BrokerError: the cluster or a service failed us.
         """
         home = checkout()
+        if self._busy:
+            self._screen.say(self._busy)
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="shadowstream-demo-")))
             topics = self._cluster(stack, home)
@@ -152,10 +155,24 @@ class Demo:
         if not all(finding.ok for finding in findings):
             if words := services.last_words():
                 self._screen.say(f"\nlast words of the services:\n{words}")
+            if self._busy:
+                self._screen.say(self._busy)
             if topics.prefix:
                 self._screen.say(f"the topics {topics.prefix}* are kept, to be looked at")
         took_s = time.monotonic() - self._began
         self._screen.say(f"\n{sum(not finding.ok for finding in findings)} laws broken; it took {took_s:.0f} s")
+
+
+def busy() -> str:
+    """Say that others keep this machine busy before we begin, empty when they do not."""
+    cores = os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load <= cores:
+        return ""
+    return (
+        f"note: before the demo began, other work kept this machine busy (load {load:.1f} on {cores} cores);"
+        " the times are a busy machine's, and the law about them may break for that alone: run it again when quiet"
+    )
 
 
 def sender(distribution: Any, mark: Mark | None) -> Callable[[str, OnDelivery], None]:  # noqa: ANN401 - from a checkout

@@ -55,8 +55,9 @@ def test_the_thirds_of_a_run_leave_out_their_first_seconds_and_do_not_overlap() 
     assert not set(thirds[0]) & set(thirds[1])
 
 
-def test_a_message_handled_twice_counts_the_first_time(tmp_path: Path) -> None:
-    (tmp_path / "samples").write_bytes(SAMPLE.pack(1, 9) + SAMPLE.pack(1, 5) + SAMPLE.pack(2, 7))
+def test_a_message_handled_in_two_lives_of_a_lane_counts_the_first_time(tmp_path: Path) -> None:
+    (tmp_path / "samples-1").write_bytes(SAMPLE.pack(1, 9) + SAMPLE.pack(2, 7))
+    (tmp_path / "samples-2").write_bytes(SAMPLE.pack(1, 5))
     assert read_samples(tmp_path) == {1: 5, 2: 7}
 
 

@@ -21,8 +21,6 @@ __all__ = ["ENVIRONMENT_PREFIX", "Spelling", "environment"]
 
 ENVIRONMENT_PREFIX = "SHADOWSTREAM__"
 PRESENT = "present"
-LIMITS = frozenset({"rate_limit", "default_rate_limit"})
-"""Sections where an empty mapping says nothing: it must not turn the default limit off."""
 SSL_IN_PLACE = frozenset({"ssl_key", "ssl_certificate", "ssl_ca"})
 """The properties of librdkafka that really have an underscore."""
 
@@ -110,8 +108,8 @@ class Spelling:
             if shadow:
                 self._present(node, below, rule, layer)
             self._field(child, below, Address(below.lane, section, name, field_name), layer)
-        says_nothing = isinstance(node.content, Mapping) and not node.content
-        if plain or section == "topics" or (says_nothing and section not in LIMITS):
+        # An empty rule says nothing: else a shadow field put into it would change what normal has.
+        if plain or section == "topics":
             self._present(node, spot, rule, layer)
 
     def _present(self, node: Node, spot: _Spot, rule: tuple[str, str], layer: Layer) -> None:

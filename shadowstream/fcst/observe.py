@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 from confluent_kafka import Consumer as RawConsumer
 
 from shadowstream.fcst.topics import ENDS
+from shadowstream.kafka.outlets import headers_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -154,7 +155,11 @@ class Observer:
                 self._note(message, now)
 
     def _note(self, message: RawMessage, now: float) -> None:
-        marked = any(pair[0] == MARK_HEADER for pair in message.headers() or ())
+        try:
+            marked = any(pair[0] == MARK_HEADER for pair in headers_of(message) or ())
+        except SystemError:
+            # Its header keys are not UTF-8: no message of this chain.
+            return
         lane = Lane.SHADOW if marked else Lane.NORMAL
         voucher_id = bytes(message.key() or b"").decode(errors="replace")
         self.books.note(self._topics.plain(message.topic() or ""), voucher_id, lane, now)

@@ -119,8 +119,11 @@ class Cursor:
         for (topic, partition), messages in _by_place(batch).items():
             window = self._windows.get((topic, partition))
             if window is not None:
-                for piece in self._parts.strands[topic].put(partition, messages):
+                # The books first: a strand may finish and empty a piece before put() returns.
+                strands = self._parts.strands[topic]
+                for strand, piece in strands.pieces(partition, messages):
                     window.opened(piece)
+                    strands.put(strand, piece)
         self._make_room()
         self._tick(time.monotonic())
         for failure in self._parts.failures:

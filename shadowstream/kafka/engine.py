@@ -7,6 +7,9 @@ is built, so that a normal message never pays for an ``if shadow``. Traps:
 * Both cursors read every message of a shared topic, and each message must have exactly one owner: `fate`
   (``test_each_reading_has_exactly_one_owner_among_the_two_lanes``).
 * A handler may raise anything, SystemExit too (``test_a_handler_that_raises_anything_is_recorded_and_the_next_runs``).
+* Headers come through ``map``, not by ``raw.headers()``: a warm call of that kind is not checked by the interpreter,
+  and hands out the broken list of a message whose header key is not UTF-8
+  (``test_a_header_key_that_is_not_utf8_is_quarantined_and_the_log_goes_on``).
 * The gate is asked again before each retry, so retries pass the breaker and pay the limiter like any other call.
 """
 
@@ -16,7 +19,9 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from confluent_kafka import Message as RawMessage
 
 from shadowstream.events import Carried, Outcome
 from shadowstream.gate import OpenGate, Verdict
@@ -24,18 +29,17 @@ from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, source
-from shadowstream.kafka.outlets import Interrupted, Outlets, headers_of
+from shadowstream.kafka.outlets import Interrupted, Outlets
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
-
-    from confluent_kafka import Message as RawMessage
+    from collections.abc import Callable, Iterator, Sequence
 
     from shadowstream.config import TopicSettings
     from shadowstream.events import Listeners
     from shadowstream.gate import Gate, Ticket
+    from shadowstream.kafka.outlets import Headers
 
     Handler = Callable[[Message], object]
 
@@ -73,6 +77,7 @@ class Tally:
     __slots__ = (
         "announce_at",
         "error",
+        "headers",
         "now",
         "outcomes",
         "partition",
@@ -83,8 +88,10 @@ class Tally:
         "wall",
     )
 
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
+    def __init__(self, messages: Sequence[RawMessage]) -> None:
+        self.partition = messages[0].partition() or 0
+        self.headers = cast("Iterator[Headers | None]", map(RawMessage.headers, messages))
+        """The headers of one message after the other."""
         self.now = time.monotonic()
         """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
         self.wall = time.time() - self.now
@@ -154,7 +161,7 @@ class Engine:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
         source.set(piece)
         piece.on_lost_output = self._lost_output(piece)
-        tally = Tally(piece.messages[0].partition() or 0)
+        tally = Tally(piece.messages)
         # Said before `cancelled` is looked at: whoever cancels looks the other way round.
         piece.running = True
         try:
@@ -172,7 +179,7 @@ class Engine:
     def handle(self, raw: RawMessage, piece: Piece, tally: Tally) -> bool:
         """Carry one message: read mark, ask gate, run handler, tell gate; False when called off and not settled."""
         try:
-            headers = headers_of(raw)
+            headers = next(tally.headers)
         except SystemError:
             reading = UNREADABLE
         else:

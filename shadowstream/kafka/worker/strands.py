@@ -76,16 +76,15 @@ class Strands:
         self._messages = 0
         self._bytes = 0
 
-    def put(self, partition: int, messages: list[RawMessage]) -> list[Piece]:
-        """Share one partition's batch among the strands and return its pieces."""
-        pieces = []
-        for number, share in self._shares(partition, messages):
-            piece = Piece(share)
-            pieces.append(piece)
-            self._messages += len(share)
-            self._bytes += piece.size
-            self._strands[number].put(piece)
-        return pieces
+    def pieces(self, partition: int, messages: list[RawMessage]) -> list[tuple[int, Piece]]:
+        """Cut one partition's batch into pieces, each with the number of the strand that is to carry it."""
+        return [(number, Piece(share)) for number, share in self._shares(partition, messages)]
+
+    def put(self, number: int, piece: Piece) -> None:
+        """Hand a piece to its strand."""
+        self._messages += piece.count
+        self._bytes += piece.size
+        self._strands[number].put(piece)
 
     def level(self) -> float:
         """Return how full the bound is: 1.0 and more means take nothing further."""

@@ -56,8 +56,9 @@ def test_an_empty_limit_says_nothing_and_so_the_default_one_holds(loaded):
     assert settings.normal.rate("a") == settings.shadow.rate("a") == RateRule(hard_per_s=9)
 
 
-def test_an_empty_breaker_has_the_defaults(loaded):
-    assert loaded("resilience: {a: {}}").normal.breakers == {"a": BreakerRule()}
+@pytest.mark.parametrize("rule", ["{}", "{shadow_window: 50}", "{shadow: {window: 50}}"])
+def test_a_rule_in_which_normal_says_nothing_is_none_for_normal(loaded, rule):
+    assert loaded(f"resilience: {{a: {rule}}}").normal.breakers == {}
 
 
 def test_limits_and_breakers_fall_back_each_on_its_own(loaded):

@@ -107,7 +107,7 @@ def test_each_field_falls_back_on_its_own(tmp_path, meant):
             if section == "topics":
                 topic = lane.topics[name]
                 assert topic.concurrency == model(meant, section, name, "concurrency", 1, lane.lane)
-            if section == "resilience" and lane.breakers[name] is not None:
+            if section == "resilience" and lane.breakers.get(name) is not None:
                 assert lane.breakers[name].window == model(meant, section, name, "window", 100, lane.lane)
             if section == "rate_limit" and lane.rates.get(name) is not None:
                 assert lane.rates[name].burst == model(meant, section, name, "burst", None, lane.lane)

@@ -23,6 +23,8 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from shadowstream.kafka.offsets import Piece
+
 
 class Client:
     """A consumer's stand-in: gives what was laid out for it and remembers what it was asked to do."""
@@ -152,6 +154,19 @@ def test_what_is_handled_is_committed_and_nothing_else(rig: Rig) -> None:
     rig.door.set()
     rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 10})])
     assert rig.handled == [3, 4, 9]
+
+
+def test_a_strand_that_is_done_before_the_cursor_goes_on_is_booked_all_the_same(rig: Rig) -> None:
+    strands = rig.parts.strands["t"]
+
+    def put(_number: int, piece: Piece) -> None:
+        strands.engine.carry(piece)
+
+    strands.put = put  # type: ignore[method-assign]
+    rig.door.set()
+    rig.assign(0)
+    rig.lay_out(3, 4)
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 5})])
 
 
 def test_a_message_of_a_partition_that_is_not_ours_is_not_handled(rig: Rig) -> None:

@@ -41,6 +41,8 @@ __all__ = ["Producer", "quiet_of_errors"]
 
 log = logger_of("producer")
 
+POLL_S = 0.005
+
 
 class Producer:
     """Produces in the lane of the work at hand; signatures and callbacks are confluent-kafka's."""
@@ -51,9 +53,11 @@ class Producer:
         self._name = settings.mark.header
         self._reader = mark_reader(settings.mark)
         self._writer = mark_writer(settings.mark)
-        self._clients: dict[Lane, RawProducer] = {}
+        # One attribute each: an enum as a dictionary's key costs more than stamping a message.
+        self._normal: RawProducer | None = None
+        self._shadow: RawProducer | None = None
         self._making = threading.Lock()
-        self._polling: set[Lane] = set()
+        self._served: set[RawProducer] = set()
         self._rerouted = _rerouted(settings)
         self._stamped: tuple[Mark | None, float, list[tuple[str, bytes]]] = (None, 0.0, [])
 
@@ -77,46 +81,46 @@ class Producer:
             ConfigError: the work at hand is shadow and the shadow lane is off.
         """
         mark = current()
-        pairs: Any = None
+        pairs: Any = headers
         if headers is not None:
             mark, pairs = self._agreed(mark, headers)
-        lane = Lane.NORMAL
-        if mark is not None:
-            lane = Lane.SHADOW
+        if mark is None:
+            client = self._normal or self._client(Lane.NORMAL)
+        else:
+            client = self._shadow or self._client(Lane.SHADOW)
             stamp = self._stamp(mark)
             pairs = [*pairs, *stamp] if pairs else stamp
             topic = self._rerouted.get(topic, topic)
-        piece = source.get()
-        if piece is not None:
-            on_delivery = self._held(piece, lane, on_delivery)
-        client = self._clients.get(lane) or self._client(lane)
+        if (piece := source.get()) is not None:
+            on_delivery = self._held(piece, client, on_delivery)
         try:
-            client.produce(topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=pairs)
+            if on_delivery is None and partition == -1 and timestamp == 0:
+                # What nearly every caller says; the client parses each further argument anew for each message.
+                client.produce(topic, value, key, headers=pairs)
+            else:
+                client.produce(topic, value, key, partition, None, on_delivery, timestamp, pairs)
         except BufferError:
-            self._produce_later(
-                client,
-                partial(
-                    client.produce,
-                    topic, value, key, partition, on_delivery=on_delivery, timestamp=timestamp, headers=pairs,
-                ),
-            )  # fmt: skip
+            again = partial(client.produce, topic, value, key, partition, None, on_delivery, timestamp, pairs)
+            self._produce_later(client, again)
 
     def poll(self, timeout: float = 0.0) -> int:
         """Serve delivery reports of both lanes, waiting at most ``timeout`` seconds; returns how many."""
-        clients = list(self._clients.values())
-        return sum(client.poll(timeout if client is clients[-1] else 0) for client in clients)
+        until = time.monotonic() + timeout
+        while (served := sum(client.poll(0) for client in self._clients())) == 0 and time.monotonic() < until:
+            time.sleep(POLL_S)
+        return served
 
     def flush(self, timeout: float = -1) -> int:
         """Wait until everything is delivered, at most ``timeout`` seconds (-1: no bound); returns what is left."""
         until = time.monotonic() + timeout
         left = 0
-        for client in list(self._clients.values()):
+        for client in self._clients():
             left += client.flush(timeout if timeout < 0 else max(0.0, until - time.monotonic()))
         return left
 
     def __len__(self) -> int:
         """Return how many messages wait to be delivered, both lanes together."""
-        return sum(map(len, list(self._clients.values())))
+        return sum(map(len, self._clients()))
 
     def __bool__(self) -> bool:
         """Be true, with nothing in the queue too."""
@@ -126,12 +130,18 @@ class Producer:
         """Ask the cluster what topics it has."""
         return self._client(Lane.NORMAL).list_topics(topic, timeout=timeout)
 
+    def _clients(self) -> list[RawProducer]:
+        return [client for client in (self._normal, self._shadow) if client is not None]
+
     def _client(self, lane: Lane) -> RawProducer:
+        """Return the lane's client, made if this is the first time."""
+        name = "_normal" if lane is Lane.NORMAL else "_shadow"
         with self._making:
-            client = self._clients.get(lane)
+            client: RawProducer | None = getattr(self, name)
             if client is None:
                 properties = producer_properties(self._settings.of(lane))
-                client = self._clients[lane] = RawProducer(properties | {"error_cb": quiet_of_errors(lane)})
+                client = RawProducer(properties | {"error_cb": quiet_of_errors(lane)})
+                setattr(self, name, client)
         return client
 
     def _stamp(self, mark: Mark) -> list[tuple[str, bytes]]:
@@ -161,21 +171,20 @@ class Producer:
         encoded = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
         return self._reader.read(encoded, time.time())
 
-    def _held(self, piece: Piece, lane: Lane, on_delivery: OnDelivery | None) -> OnDelivery | None:
+    def _held(self, piece: Piece, client: RawProducer, on_delivery: OnDelivery | None) -> OnDelivery | None:
         held = piece.hold_current()
         if held is None:
             return on_delivery
-        self._poll_in_background(lane)
+        self._poll_in_background(client)
         return partial(_delivered, piece, *held, on_delivery)
 
-    def _poll_in_background(self, lane: Lane) -> None:
-        if lane in self._polling:
+    def _poll_in_background(self, client: RawProducer) -> None:
+        if client in self._served:
             return
-        client = self._client(lane)
         with self._making:
-            if lane not in self._polling:
-                self._polling.add(lane)
-                threading.Thread(target=_serve, args=(client,), name=f"reports-{lane}", daemon=True).start()
+            if client not in self._served:
+                self._served.add(client)
+                threading.Thread(target=_serve, args=(client,), name="delivery-reports", daemon=True).start()
 
     def _produce_later(self, client: RawProducer, again: Callable[[], None]) -> None:
         until = time.monotonic() + self._max_block_s

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Producer as RawProducer
@@ -88,9 +89,12 @@ class Producer:
             client = self._normal or self._client(Lane.NORMAL)
         else:
             client = self._shadow or self._client(Lane.SHADOW)
-            stamp = self._stamp(mark)
+            last, fresh_until, stamp = self._stamped
+            if mark is not last or monotonic() > fresh_until:
+                stamp = self._stamp(mark)
             pairs = [*pairs, *stamp] if pairs else stamp
-            topic = self._rerouted.get(topic, topic)
+            if self._rerouted:
+                topic = self._rerouted.get(topic, topic)
         if (piece := source.get()) is not None:
             on_delivery = self._held(piece, client, on_delivery)
         try:
@@ -105,17 +109,17 @@ class Producer:
 
     def poll(self, timeout: float = 0.0) -> int:
         """Serve delivery reports of both lanes, waiting at most ``timeout`` seconds; returns how many."""
-        until = time.monotonic() + timeout
-        while (served := sum(client.poll(0) for client in self._clients())) == 0 and time.monotonic() < until:
+        until = monotonic() + timeout
+        while (served := sum(client.poll(0) for client in self._clients())) == 0 and monotonic() < until:
             time.sleep(POLL_S)
         return served
 
     def flush(self, timeout: float = -1) -> int:
         """Wait until everything is delivered, at most ``timeout`` seconds (-1: no bound); returns what is left."""
-        until = time.monotonic() + timeout
+        until = monotonic() + timeout
         left = 0
         for client in self._clients():
-            left += client.flush(timeout if timeout < 0 else max(0.0, until - time.monotonic()))
+            left += client.flush(timeout if timeout < 0 else max(0.0, until - monotonic()))
         return left
 
     def __len__(self) -> int:
@@ -146,11 +150,8 @@ class Producer:
 
     def _stamp(self, mark: Mark) -> list[tuple[str, bytes]]:
         # A mark is read once and then shared by all messages of a run, so the last one is nearly always this one.
-        last, fresh_until, stamp = self._stamped
-        now = time.monotonic()
-        if mark is not last or now > fresh_until:
-            stamp = [(self._name, self._writer.onward(mark, time.time()))]
-            self._stamped = (mark, now + 1.0, stamp)
+        stamp = [(self._name, self._writer.onward(mark, time.time()))]
+        self._stamped = (mark, monotonic() + 1.0, stamp)
         return stamp
 
     def _agreed(self, mark: Mark | None, headers: Headers) -> tuple[Mark | None, Any]:
@@ -187,8 +188,8 @@ class Producer:
                 threading.Thread(target=_serve, args=(client,), name="delivery-reports", daemon=True).start()
 
     def _produce_later(self, client: RawProducer, again: Callable[[], None]) -> None:
-        until = time.monotonic() + self._max_block_s
-        while time.monotonic() < until:
+        until = monotonic() + self._max_block_s
+        while monotonic() < until:
             client.poll(0.05)
             try:
                 return again()

@@ -9,8 +9,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from containers.host import ContainerGroundError
@@ -90,9 +90,16 @@ class KafkaContainer(OwnedContainer):
             time.sleep(0.02)
 
     def led_partitions(self, topic: str) -> int:
-        """Count the partitions of a topic that have a leader."""
+        """Count the partitions of a topic whose leader answers for them.
+
+        The metadata name a leader before it knows of it; only its own answer shows that it can be written to.
+        """
         found = self.admin.list_topics(timeout=TOPIC_TIMEOUT_S).topics.get(topic)
-        return 0 if found is None else sum(partition.leader >= 0 for partition in found.partitions.values())
+        places = [] if found is None else [TopicPartition(topic, partition) for partition in found.partitions]
+        if not places:
+            return 0
+        ends = self.admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=TOPIC_TIMEOUT_S)
+        return sum(answer.exception(TOPIC_TIMEOUT_S) is None for answer in ends.values())
 
 
 SMALL = {

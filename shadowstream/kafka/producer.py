@@ -6,6 +6,8 @@ message and broker quotas on ``client.id`` fence the lanes too. Traps:
 * Inside a handler each produced message holds its source offset back until the delivery report
   (``test_an_undelivered_output_keeps_its_source_uncommitted``). Outside a handler nothing is held and the caller polls
   and flushes as with confluent-kafka.
+* The client takes a callback under two names, and one given as None hides the other: ours goes under the first
+  (``test_each_produced_message_is_reported_to_its_callback_whatever_else_was_said``).
 * Clients are made on first use, not in the constructor: a client does not survive a fork.
 """
 
@@ -102,9 +104,9 @@ class Producer:
                 # What nearly every caller says; the client parses each further argument anew for each message.
                 client.produce(topic, value, key, headers=pairs)
             else:
-                client.produce(topic, value, key, partition, None, on_delivery, timestamp, pairs)
+                client.produce(topic, value, key, partition, on_delivery, None, timestamp, pairs)
         except BufferError:
-            again = partial(client.produce, topic, value, key, partition, None, on_delivery, timestamp, pairs)
+            again = partial(client.produce, topic, value, key, partition, on_delivery, None, timestamp, pairs)
             self._produce_later(client, again)
 
     def poll(self, timeout: float = 0.0) -> int:

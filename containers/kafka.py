@@ -98,7 +98,8 @@ class KafkaContainer(OwnedContainer):
         places = [] if found is None else [TopicPartition(topic, partition) for partition in found.partitions]
         if not places:
             return 0
-        ends = self.admin.list_offsets(dict.fromkeys(places, OffsetSpec.latest()), request_timeout=TOPIC_TIMEOUT_S)
+        latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call] # the client left its types out
+        ends = self.admin.list_offsets(dict.fromkeys(places, latest), request_timeout=TOPIC_TIMEOUT_S)
         return sum(answer.exception(TOPIC_TIMEOUT_S) is None for answer in ends.values())
 
 

@@ -208,6 +208,8 @@ class Cursor:
         for place in _places(partitions):
             if (window := self._windows.pop(place, None)) is not None:
                 window.cancel()
+                window.committable()
+                self._count_answers({place: window})
         (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
         self._announce("lost", partitions)
 
@@ -249,6 +251,7 @@ class Cursor:
 
     def _commit(self, windows: Mapping[Place, Window], *, wait: bool) -> None:
         due = {place: offset for place, window in windows.items() if (offset := window.due()) is not None}
+        self._count_answers(windows)
         if not due:
             return
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in due.items()]
@@ -261,6 +264,12 @@ class Cursor:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self.committed(error.args[0], offsets)
+
+    def _count_answers(self, windows: Mapping[Place, Window]) -> None:
+        for (topic, partition), window in windows.items():
+            delivered, lost = window.answers()
+            if delivered or lost:
+                self._parts.strands[topic].engine.answered(partition, delivered, lost)
 
     def committed(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
         """Take the broker's answer; what failed is due again on the next tick, if the partition is still ours."""

@@ -10,7 +10,11 @@ is built, so that a normal message never pays for an ``if shadow``. Traps:
 * Headers come through ``map``, not by ``raw.headers()``: a warm call of that kind is not checked by the interpreter,
   and hands out the broken list of a message whose header key is not UTF-8
   (``test_a_header_key_that_is_not_utf8_is_quarantined_and_the_log_goes_on``).
+* A mark is read when its message's turn has come and looked at again after each rest: it may expire meanwhile
+  (``test_a_run_that_ends_while_its_message_waits_is_stepped_over_and_counted``).
 * The gate is asked again before each retry, so retries pass the breaker and pay the limiter like any other call.
+* A message that produced something is counted as handled once that is delivered, and as failed when it is lost
+  (``test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed_when_one_is_lost``).
 """
 
 from __future__ import annotations
@@ -19,31 +23,40 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from itertools import repeat
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
 
 from confluent_kafka import Message as RawMessage
 
 from shadowstream.events import Carried, Outcome
-from shadowstream.gate import OpenGate, Verdict
+from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
-from shadowstream.kafka.offsets import Piece, source
+from shadowstream.kafka.offsets import Piece, offset_of, source
 from shadowstream.kafka.outlets import Interrupted, Outlets
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from shadowstream.config import TopicSettings
     from shadowstream.events import Listeners
-    from shadowstream.gate import Gate, Ticket
+    from shadowstream.gate import Gate
     from shadowstream.kafka.outlets import Headers
 
     Handler = Callable[[Message], object]
 
 __all__ = ["Binding", "Engine", "Tally", "fate"]
+
+# An enum member looked up on its class costs more than all else that is done for a normal message.
+HANDLED: Final = Outcome.HANDLED
+FAILED: Final = Outcome.FAILED
+CANCELLED: Final = Outcome.CANCELLED
+ADMIT: Final = Verdict.ADMIT
+WAIT: Final = Verdict.WAIT
 
 UNTELLABLE = frozenset(("unreadable", "too_many_headers"))
 """Reasons that leave it open whether a message is marked at all."""
@@ -75,24 +88,24 @@ class Tally:
     """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
 
     __slots__ = (
+        "admitted",
         "announce_at",
         "error",
-        "headers",
+        "handled",
         "now",
         "outcomes",
         "partition",
         "reasons",
         "seconds",
+        "soft",
         "stepped_over",
         "verdicts",
         "wall",
     )
 
-    def __init__(self, messages: Sequence[RawMessage]) -> None:
-        self.partition = messages[0].partition() or 0
-        self.headers = cast("Iterator[Headers | None]", map(RawMessage.headers, messages))
-        """The headers of one message after the other."""
-        self.now = time.monotonic()
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.now = monotonic()
         """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
         self.wall = time.time() - self.now
         """Unix seconds at monotonic zero."""
@@ -103,16 +116,37 @@ class Tally:
     def begin(self) -> None:
         """Start counting anew."""
         self.announce_at = self.now + ANNOUNCE_S
+        self.handled = self.admitted = self.soft = self.stepped_over = 0
         self.outcomes: Counter[Outcome] = Counter()
+        """All outcomes but the usual one, which has a number of its own."""
         self.verdicts: Counter[str] = Counter()
+        """All verdicts but admissions, likewise."""
         self.reasons: Counter[str] = Counter()
         self.seconds: list[float] = []
-        self.stepped_over = 0
 
     def tick(self) -> float:
         """Look at the clock."""
-        self.now = time.monotonic()
+        self.now = monotonic()
         return self.now
+
+    def told(self, binding: Binding) -> Carried:
+        """Return what happened as a fact, and start anew."""
+        self.outcomes[HANDLED] += self.handled
+        self.verdicts["admit"] += self.admitted - self.soft
+        self.verdicts["admit_soft"] += self.soft
+        fact = Carried(
+            binding.lane,
+            binding.topic.name,
+            self.partition,
+            binding.command,
+            +self.outcomes,
+            self.stepped_over,
+            +self.verdicts,
+            self.reasons,
+            tuple(self.seconds),
+        )
+        self.begin()
+        return fact
 
 
 def fate(lane: Lane, shared: bool, reading: Reading) -> tuple[Outcome, str] | None:  # noqa: FBT001 - a pure rule
@@ -145,14 +179,13 @@ class Engine:
     ) -> None:
         self.binding = binding
         self.outlets = outlets
-        self._read = reader.read
+        self._reader = reader
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
         self._foreign = _foreign(binding)
         self._handler = binding.handler if binding.lane is Lane.NORMAL else _in_lane(binding.handler)
         self._gate = binding.gate
         self._delays = binding.delays_s()
         self._listeners = listeners
-        self._counting = bool(listeners)
         self._attempt = self._ungated if _free(binding, listeners) else self._gated
         self._stopping = stopping
         self._throttle = Throttle(logger_of("engine").warning)
@@ -161,14 +194,11 @@ class Engine:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
         source.set(piece)
         piece.on_lost_output = self._lost_output(piece)
-        tally = Tally(piece.messages)
+        tally = Tally(piece.messages[0].partition() or 0)
         # Said before `cancelled` is looked at: whoever cancels looks the other way round.
         piece.running = True
         try:
-            for raw in piece.messages:
-                if piece.cancelled or not self.handle(raw, piece, tally):
-                    break
-                piece.done += 1
+            self._carry(piece, tally)
         except Interrupted:
             pass
         finally:
@@ -176,86 +206,115 @@ class Engine:
             piece.close()
             self._announce(tally)
 
-    def handle(self, raw: RawMessage, piece: Piece, tally: Tally) -> bool:
-        """Carry one message: read mark, ask gate, run handler, tell gate; False when called off and not settled."""
-        try:
-            headers = next(tally.headers)
-        except SystemError:
-            reading = UNREADABLE
-        else:
-            reading = NORMAL if headers is None else self._read(headers, tally.now + tally.wall)
-        if reading.kind is not self._mine:
-            self._aside(raw, reading, piece, tally)
-            return True
-        message = Message(raw, reading.mark)
-        ticket = self._gate.enter(tally.now)
-        outcome = self._attempt(message, ticket, tally) if ticket.verdict is Verdict.ADMIT else None
-        if outcome is not Outcome.HANDLED:
-            outcome = self._persevere(message, ticket, outcome, piece, tally)
-        if self._counting:
-            self._count(outcome, reading, tally)
-        return outcome is not Outcome.CANCELLED
+    def _carry(self, piece: Piece, tally: Tally) -> None:
+        """Carry one message after the other: read mark, ask gate, run handler, tell gate, settle."""
+        mine, attempt = self._mine, self._attempt
+        for raw, reading in zip(piece.messages, self._readings(piece.messages, tally), strict=False):
+            if piece.cancelled:
+                return
+            if reading.kind is not mine:
+                self._aside(raw, reading, piece, tally)
+            else:
+                message = Message(raw, reading.mark)
+                outcome = attempt(message, tally)
+                if outcome is not HANDLED:
+                    outcome = self._persevere(message, outcome, piece, tally)
+                    if outcome is CANCELLED:
+                        return
+                if piece.outputs or outcome is not HANDLED:
+                    self._count(raw, outcome, piece, tally)
+                else:
+                    tally.handled += 1
+                if tally.now >= tally.announce_at:
+                    self._announce(tally)
+            piece.done += 1
 
-    def _ungated(self, message: Message, _ticket: Ticket, tally: Tally) -> Outcome:
-        """Run the handler once; nobody is to be told, and nothing asks for the time."""
+    def _readings(self, messages: Sequence[RawMessage], tally: Tally) -> Iterable[Reading]:
+        """Tell what each message is; one look is enough for a piece without any mark, the usual case."""
+        asked = cast("Iterator[Headers | None]", map(RawMessage.headers, messages))
+        headers: list[Headers | None] = []
+        broken: set[int] = set()
+        while len(headers) < len(messages):
+            try:
+                headers.extend(asked)
+            except SystemError:
+                # What came before the broken one is in the list already, and the client goes on behind it.
+                broken.add(len(headers))
+                headers.append(None)
+        if not broken and self._reader.unmarked(headers):
+            return repeat(NORMAL)
+        return self._read_each(headers, broken, tally)
+
+    def _read_each(self, headers: list[Headers | None], broken: set[int], tally: Tally) -> Iterator[Reading]:
+        for number, each in enumerate(headers):
+            reading = UNREADABLE if number in broken else self._reader.read(each, tally.now + tally.wall)
+            if reading is NEAR_MISS and self._mine is Kind.NORMAL:
+                tally.reasons[reading.reason] += 1
+            yield reading
+
+    def _ungated(self, message: Message, tally: Tally) -> Outcome:
+        """Run the handler once; nobody is to be asked or told, and nothing wants to know the time."""
         try:
             self._handler(message)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
             tally.error = error
-            return Outcome.FAILED
-        return Outcome.HANDLED
+            return FAILED
+        return HANDLED
 
-    def _gated(self, message: Message, ticket: Ticket, tally: Tally) -> Outcome:
-        """Run the handler once in its lane and tell the gate."""
+    def _gated(self, message: Message, tally: Tally) -> Outcome | Ticket:
+        """Ask the gate, run the handler once in its lane, tell the gate; a refusal comes back as its ticket."""
         began = tally.now
+        ticket = self._gate.enter(began)
+        if ticket.verdict is not ADMIT:
+            return ticket
+        outcome = HANDLED
         try:
             self._handler(message)
-            outcome = Outcome.HANDLED
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
             tally.error = error
-            outcome = Outcome.CANCELLED if isinstance(error, asyncio.CancelledError) else Outcome.FAILED
-        tally.now = time.monotonic()
-        self._gate.leave(ticket, outcome, tally.now)
-        if self._counting:
-            tally.seconds.append(tally.now - began)
-            tally.verdicts["admit_soft" if ticket.soft else "admit"] += 1
+            outcome = CANCELLED if isinstance(error, asyncio.CancelledError) else FAILED
+        tally.now = now = monotonic()
+        self._gate.leave(ticket, outcome, now)
+        tally.seconds.append(now - began)
+        tally.admitted += 1
+        if ticket.soft:
+            tally.soft += 1
         return outcome
 
-    def _persevere(
-        self, message: Message, ticket: Ticket, outcome: Outcome | None, piece: Piece, tally: Tally
-    ) -> Outcome:
+    def _persevere(self, message: Message, result: Outcome | Ticket, piece: Piece, tally: Tally) -> Outcome:
         """Go on with a message that was refused or failed at first: wait, retry, give up."""
         delays = iter(self._delays)
-        while outcome is not Outcome.HANDLED:
-            if outcome is not None:
-                delay_s = next(delays, None)
-                if delay_s is None:
-                    return self._dead_letter(message.raw, tally.error, piece)
-                if not self._rested(delay_s, piece, tally):
-                    return Outcome.CANCELLED
-                ticket = self._gate.enter(tally.now)
-            while ticket.verdict is Verdict.WAIT:
-                tally.verdicts[ticket.verdict] += 1
-                self._announce_when_due(tally)
-                if not self._rested(ticket.wait_s, piece, tally):
-                    return Outcome.CANCELLED
-                ticket = self._gate.enter(tally.now)
-            if ticket.verdict is not Verdict.ADMIT:
-                return self._refused(message.raw, ticket, piece, tally)
-            outcome = self._attempt(message, ticket, tally)
-        return outcome
+        while result is not HANDLED:
+            if isinstance(result, Ticket):
+                tally.verdicts[result.verdict] += 1
+                if result.verdict is not WAIT:
+                    return self._refused(message.raw, result, piece)
+                rest_s = result.wait_s
+            elif (delay_s := next(delays, None)) is not None:
+                rest_s = delay_s
+            else:
+                return self._dead_letter(message.raw, tally.error, piece)
+            if tally.now >= tally.announce_at:
+                self._announce(tally)
+            if not self._rested(rest_s, piece, tally):
+                return CANCELLED
+            if message.mark is not None and self._reader.stale(message.mark, tally.now + tally.wall):
+                return Outcome.EXPIRED
+            result = self._attempt(message, tally)
+        return HANDLED
 
     def _dead_letter(self, raw: RawMessage, error: BaseException | None, piece: Piece) -> Outcome:
-        lane, command = self.binding.lane, self.binding.command
-        where = f"topic={raw.topic()} partition={raw.partition()} offset={raw.offset()}"
-        self._throttle.say(
-            type(error).__name__, f"handler_failed lane={lane} command={command} {where} error={error!r}"
-        )
-        self.outlets.dead_letter(raw, piece, error or RuntimeError("unknown"))
-        return Outcome.FAILED
+        """Set a message aside that failed, once, however many of its outputs are lost besides."""
+        if piece.fail(raw):
+            lane, command = self.binding.lane, self.binding.command
+            where = f"topic={raw.topic()} partition={raw.partition()} offset={raw.offset()}"
+            self._throttle.say(
+                type(error).__name__, f"handler_failed lane={lane} command={command} {where} error={error!r}"
+            )
+            self.outlets.dead_letter(raw, piece, error or RuntimeError("unknown"))
+        return FAILED
 
-    def _refused(self, raw: RawMessage, ticket: Ticket, piece: Piece, tally: Tally) -> Outcome:
-        tally.verdicts[ticket.verdict] += 1
+    def _refused(self, raw: RawMessage, ticket: Ticket, piece: Piece) -> Outcome:
         if ticket.verdict is Verdict.SHED:
             return Outcome.SHED
         self.outlets.park(raw, piece)
@@ -285,33 +344,21 @@ class Engine:
     def _lost_output(self, piece: Piece) -> Callable[[RawMessage, str], object]:
         return lambda raw, error: self._dead_letter(raw, RuntimeError(error), piece)
 
-    def _count(self, outcome: Outcome, reading: Reading, tally: Tally) -> None:
-        if outcome is not Outcome.CANCELLED:
+    def _count(self, raw: RawMessage, outcome: Outcome, piece: Piece, tally: Tally) -> None:
+        """Count an outcome, unless it depends on outputs that wait to be delivered: `answered` counts those."""
+        if not piece.ended(offset_of(raw), handled=outcome is HANDLED):
             tally.outcomes[outcome] += 1
-        if reading is NEAR_MISS:
-            tally.reasons[reading.reason] += 1
-        self._announce_when_due(tally)
 
-    def _announce_when_due(self, tally: Tally) -> None:
-        if tally.now >= tally.announce_at:
-            self._announce(tally)
+    def answered(self, partition: int, delivered: int, lost: int) -> None:
+        """Count messages that were handled, by what became of their outputs; the owner thread calls it."""
+        tally = Tally(partition)
+        tally.handled = delivered
+        tally.outcomes[FAILED] = lost
+        self._announce(tally)
 
     def _announce(self, tally: Tally) -> None:
-        if not self._counting:
-            return
-        fact = Carried(
-            self.binding.lane,
-            self.binding.topic.name,
-            tally.partition,
-            self.binding.command,
-            tally.outcomes,
-            tally.stepped_over,
-            tally.verdicts,
-            tally.reasons,
-            tuple(tally.seconds),
-        )
-        tally.begin()
-        self._listeners.on(fact)
+        if self._listeners:
+            self._listeners.on(tally.told(self.binding))
 
 
 def _foreign(binding: Binding) -> frozenset[Kind]:

@@ -33,7 +33,7 @@ class Piece:
     """One strand's share of one partition's batch; carried in order."""
 
     __slots__ = (
-        "_lost",
+        "_failed",
         "_tokens",
         "cancelled",
         "count",
@@ -41,6 +41,7 @@ class Piece:
         "held",
         "messages",
         "on_lost_output",
+        "outputs",
         "running",
         "size",
     )
@@ -54,6 +55,8 @@ class Piece:
         """How many of them are finished; written by the strand only."""
         self.held: set[Token] = set()
         """Offsets that wait for a delivery report: (offset, serial)."""
+        self.outputs: dict[int, bool] = {}
+        """Offsets of messages that produced something and are not counted yet: whether the handler has succeeded."""
         self.cancelled = False
         """Set by the owner: start no further message."""
         self.running = False
@@ -63,14 +66,16 @@ class Piece:
         self.on_lost_output: Callable[[RawMessage, str], object] | None = None
         """Told when an output of a message was not delivered."""
         self._tokens = count()
-        self._lost: set[int] = set()
+        self._failed: dict[int, object] = {}
 
     def hold_current(self) -> tuple[Token, RawMessage] | None:
         """Keep the message being handled uncommitted until `release`; None when nothing is being handled."""
         if self.done >= len(self.messages):
             return None
         raw = self.messages[self.done]
-        return self.hold(raw), raw
+        token = self.hold(raw)
+        self.outputs.setdefault(token[0], False)
+        return token, raw
 
     def hold(self, raw: RawMessage) -> Token:
         """Keep one message uncommitted until `release`."""
@@ -78,11 +83,29 @@ class Piece:
         self.held.add(token)
         return token
 
-    def first_loss(self, token: Token) -> bool:
-        """Take note that an output of a message was lost; False when another of its outputs was before."""
-        known = token[0] in self._lost
-        self._lost.add(token[0])
-        return not known
+    def fail(self, raw: RawMessage) -> bool:
+        """Take note that a message goes to the dead letters; False when it did before."""
+        ours = object()
+        return self._failed.setdefault(offset_of(raw), ours) is ours
+
+    def ended(self, offset: int, *, handled: bool) -> bool:
+        """Take note that a handler ended; True when how its message ended depends on its outputs."""
+        if handled and offset in self.outputs:
+            self.outputs[offset] = True
+            return True
+        self.outputs.pop(offset, None)
+        return False
+
+    def answers(self) -> tuple[int, int]:
+        """Take out the handled messages whose outputs were all reported: how many delivered, how many lost."""
+        if not self.outputs:
+            return 0, 0
+        waiting = {offset for offset, _ in set(self.held)}
+        known = [offset for offset, handled in list(self.outputs.items()) if handled and offset not in waiting]
+        for offset in known:
+            del self.outputs[offset]
+        lost = sum(offset in self._failed for offset in known)
+        return len(known) - lost, lost
 
     def release(self, token: Token) -> None:
         """Let go of what `hold` kept."""
@@ -107,13 +130,17 @@ class Piece:
 class Window:
     """The books of one partition during one assignment; read and written by the owner thread only."""
 
-    __slots__ = ("_pieces", "committed", "position")
+    __slots__ = ("_pieces", "committed", "delivered", "lost", "position")
 
     def __init__(self, position: int | None = None) -> None:
         self.position = position
         """Next offset expected from the broker; None before the first message."""
         self.committed: int | None = None
         """Last offset asked to be committed in this assignment; None when that is to be done again."""
+        self.delivered = 0
+        """Handled messages whose outputs are known to be delivered, to be counted yet."""
+        self.lost = 0
+        """Handled messages that lost an output, to be counted yet."""
         self._pieces: list[Piece] = []
 
     def opened(self, piece: Piece) -> None:
@@ -125,6 +152,10 @@ class Window:
     def committable(self) -> int | None:
         """Return the next offset to fetch after a restart: everything below it is answered for."""
         lows = [(piece, piece.lowest()) for piece in self._pieces]
+        for piece in self._pieces:
+            delivered, lost = piece.answers()
+            self.delivered += delivered
+            self.lost += lost
         self._pieces = [piece for piece, low in lows if low is not None]
         return min((low for _, low in lows if low is not None), default=self.position)
 
@@ -134,6 +165,12 @@ class Window:
         if offset is None or (self.committed is not None and offset <= self.committed):
             return None
         return offset
+
+    def answers(self) -> tuple[int, int]:
+        """Take the numbers of handled messages whose outputs are known to be delivered, and to be lost."""
+        known = self.delivered, self.lost
+        self.delivered = self.lost = 0
+        return known
 
     def cancel(self) -> None:
         """Let nothing further start."""

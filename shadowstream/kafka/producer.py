@@ -222,7 +222,7 @@ def _delivered(
         if on_delivery is not None:
             on_delivery(error, message)
     finally:
-        if error is not None and piece.on_lost_output is not None and piece.first_loss(token):
+        if error is not None and piece.on_lost_output is not None:
             piece.on_lost_output(origin, f"an output to {message.topic()} was not delivered: {explained(error)}")
         piece.release(token)
 

@@ -364,6 +364,87 @@ def test_what_a_handler_produces_holds_back_the_message_that_caused_it() -> None
     assert piece.lowest() == 0
 
 
+def test_a_run_that_ends_while_its_message_waits_is_stepped_over_and_counted() -> None:
+    ends_at = int(time.time()) - 29
+
+    class Ended(Says):
+        """A gate that lets its message wait until the run is over, the half minute for clocks that differ too."""
+
+        def enter(self, now: float) -> Ticket:
+            over = time.time() > ends_at + 30
+            return Ticket() if over else Ticket(verdict=Verdict.WAIT, wait_s=0.05, by="rate")
+
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, gate=Ended())
+    piece = rig.carry([("x-shadow", b"1;run=a;exp=%d" % ends_at)])
+    assert rig.heard.total("outcomes") == {"expired": 1}
+    assert rig.heard.total("verdicts")["wait"] >= 1
+    assert piece.lowest() is None
+
+
+def test_a_mark_is_read_when_its_turn_has_come_and_not_with_the_batch() -> None:
+    ends_at = int(time.time()) - 29
+    handled: list[int | None] = []
+
+    def handler(message: RawMessage) -> None:
+        handled.append(message.offset())
+        while time.time() <= ends_at + 30:
+            time.sleep(0.01)
+
+    rig = Rig(lane=Lane.SHADOW, handler=handler)
+    rig.carry(*[[("x-shadow", b"1;run=a;exp=%d" % ends_at)]] * 3)
+    assert handled == [0]
+    assert rig.heard.total("outcomes") == {"handled": 1, "expired": 2}
+
+
+def test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed_when_one_is_lost() -> None:
+    tokens: list[Any] = []
+
+    def handler(message: RawMessage) -> None:
+        piece = source.get()
+        assert piece is not None
+        if message.offset() != 1:
+            tokens.extend((piece.hold_current(), piece.hold_current()))
+
+    rig = Rig(handler=handler)
+    piece = rig.carry(None, None, None)
+    assert rig.heard.total("outcomes") == {"handled": 1}, "the one without outputs"
+    assert piece.answers() == (0, 0)
+
+    (first, _), (second, _), (third, lost), (fourth, _) = tokens
+    piece.release(first)
+    assert piece.answers() == (0, 0), "one of its outputs is still on its way"
+    piece.release(second)
+    assert piece.answers() == (1, 0)
+    assert piece.on_lost_output is not None
+    piece.on_lost_output(lost, "message timed out")
+    piece.on_lost_output(lost, "message timed out")
+    piece.release(third)
+    piece.release(fourth)
+    assert piece.answers() == (0, 1)
+    assert piece.answers() == (0, 0)
+    assert rig.exits.copies == [("dlq", 2, "RuntimeError")]
+
+
+def test_a_message_that_fails_after_it_produced_is_counted_and_dead_lettered_once() -> None:
+    tokens: list[Any] = []
+
+    def handler(_: RawMessage) -> None:
+        piece = source.get()
+        assert piece is not None
+        tokens.append(piece.hold_current())
+        raise ValueError
+
+    rig = Rig(handler=handler)
+    piece = rig.carry(None)
+    assert rig.heard.total("outcomes") == {"failed": 1}
+    assert piece.on_lost_output is not None
+    piece.on_lost_output(tokens[0][1], "message timed out")
+    for token, _ in tokens:
+        piece.release(token)
+    assert piece.answers() == (0, 0)
+    assert rig.exits.copies == [("dlq", 0, "ValueError")]
+
+
 def test_a_lost_output_dead_letters_the_message_that_caused_it() -> None:
     rig = Rig()
     piece = rig.carry(None)

@@ -3,7 +3,9 @@
 Both sides call the same handler: it counts its calls, reads the clock at the first and at the last one, and looks at
 nothing of the message. A rate is the messages of the topic by the time from the first call to the last. The raw loop
 is what people write: poll, then drain up to 999, look at ``error()`` and ``headers()``, call the handler; the client
-stores and commits offsets by itself. ``with metrics`` is the worker with the Prometheus hook listening.
+stores and commits offsets by itself. Both sides fetch with the same properties, so that neither wins by its settings.
+``client's defaults`` is the raw loop without them: its fetcher then stands still for a second whenever its queue was
+full, which the worker's defaults repair. ``with metrics`` is the worker with the Prometheus hook listening.
 
 ``stepping over``: only the first and the last message are normal, all between are signed shadow messages, which the
 normal lane reads and leaves alone while the raw loop calls its handler for every one of them.
@@ -34,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["measured"]
 
 BATCH: Final = 1000
-Side = Literal["raw", "ours", "metered"]
+FETCH: Final = {"fetch.queue.backoff.ms": 10}
+"""The worker's own default, which the raw loop gets too."""
+Side = Literal["raw", "default", "ours", "metered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Stopwatch:
         return handle
 
 
-def raw(settings: ss.Settings, topic: str, calls: int) -> dict[str, float]:
+def raw(settings: ss.Settings, topic: str, calls: int, properties: dict[str, int]) -> dict[str, float]:
     """Drain the topic with a raw loop; returns what it took from the first handled message to the last."""
     kafka = settings.normal.kafka
     consumer = Consumer(
@@ -80,6 +84,7 @@ def raw(settings: ss.Settings, topic: str, calls: int) -> dict[str, float]:
             "group.id": kafka["group.id"],
             "client.id": "raw",
             "auto.offset.reset": "earliest",
+            **properties,
         }
     )
     consumer.subscribe([topic])
@@ -124,17 +129,19 @@ def filled(ground: Ground, topic: str, count: int, *, shadow: bool) -> None:
         raise RuntimeError(f"topic {topic} holds {found} messages, not {count}")
 
 
-def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int, side: Side = "ours") -> Compared:
-    """Alternate raw, side, raw, side, ... raw, each in a fresh process and a fresh group; in messages per second."""
-    sides: list[Side] = ["raw", side] * rounds + ["raw"]
-    taken: dict[str, list[dict[str, float]]] = {"raw": [], side: []}
-    for number, each in enumerate(sides):
-        settings = ground.settings(f"{topic}-{side}-{number}", topic)
-        taken[each].append(child("benchmarks.throughput", each, settings, topic, count if each == "raw" else calls))
+def compared(ground: Ground, topic: str, sides: tuple[Side, Side], count: int, rounds: int, calls: int) -> Compared:
+    """Alternate base, other, base, other, ... base, each in a fresh process and a fresh group; in messages a second."""
+    base, other = sides
+    turns: list[Side] = [base, other] * rounds + [base]
+    taken: dict[str, list[dict[str, float]]] = {base: [], other: []}
+    for number, each in enumerate(turns):
+        settings = ground.settings(f"{topic}-{base}-{other}-{number}", topic)
+        wanted = count if each in {"raw", "default"} else calls
+        taken[each].append(child("benchmarks.throughput", each, settings, topic, wanted))
         rate = count / taken[each][-1]["seconds"]
-        say(f"(a) {topic} {number + 1}/{len(sides)} {each}: {rate:,.0f} messages/s")
+        say(f"(a) {topic} {number + 1}/{len(turns)} {each}: {rate:,.0f} messages/s")
     found = {
-        clock: paired(*([count / one[clock] for one in taken[name]] for name in ("raw", side)))
+        clock: paired(*([count / one[clock] for one in taken[name]] for name in sides))
         for clock in ("seconds", "cpu_s")
     }
     return Compared(found["seconds"], found["cpu_s"])
@@ -142,13 +149,14 @@ def compared(ground: Ground, topic: str, count: int, rounds: int, calls: int, si
 
 def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
     """Return the rows of the table, and everything measured."""
-    count, rounds, fewer = (60_000, 2, 1) if quick else (400_000, 7, 3)
+    count, rounds, fewer = (60_000, 2, 1) if quick else (1_000_000, 7, 3)
     filled(ground, "normal-only", count, shadow=False)
-    handled = compared(ground, "normal-only", count, rounds, count)
-    metered = compared(ground, "normal-only", count, fewer, count, "metered")
+    handled = compared(ground, "normal-only", ("raw", "ours"), count, rounds, count)
+    metered = compared(ground, "normal-only", ("raw", "metered"), count, fewer, count)
+    default = compared(ground, "normal-only", ("default", "ours"), count, fewer, count)
     ground.drop("normal-only")
     filled(ground, "shadow-only", count, shadow=True)
-    stepped = compared(ground, "shadow-only", count, rounds - 2 * (not quick), 2)
+    stepped = compared(ground, "shadow-only", ("raw", "ours"), count, rounds - 2 * (not quick), 2)
     ground.drop("shadow-only")
     rows = [
         Row.of("worker / raw loop", handled.wall.ratio, "ratio", 0.8),
@@ -157,12 +165,15 @@ def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, objec
         Row.of("worker", handled.wall.other, "msg/s"),
         Row.of("worker / raw loop by CPU time", handled.cpu.ratio, "ratio"),
         Row.of("worker with metrics / raw loop", metered.wall.ratio, "ratio"),
+        Row.of("worker / raw loop, client's defaults", default.wall.ratio, "ratio"),
+        Row.of("raw loop, client's defaults", default.wall.base, "msg/s"),
         Row.of("worker stepping over / raw loop", stepped.wall.ratio, "ratio"),
         Row.noise("raw loop / raw loop (noise)", stepped.wall.control),
         Row.of("worker stepping over", stepped.wall.other, "msg/s"),
     ]
     method = {"messages": count, "rounds": rounds, "payload_bytes": 200, "foreign_headers": 2, "about": __doc__}
-    details = {"handled": asdict(handled), "metered": asdict(metered), "stepped_over": asdict(stepped)}
+    compared_ = {"handled": handled, "metered": metered, "default": default, "stepped_over": stepped}
+    details = {name: asdict(found) for name, found in compared_.items()}
     return rows, {"method": method, **details}
 
 
@@ -170,7 +181,10 @@ def main(side: str, settings: str, topic: str, calls: str) -> None:
     """Be one side, in this process; prints what it measured as JSON."""
     end_with_parent()
     loaded, count = ss.load(settings, strict=True), int(calls)
-    taken = raw(loaded, topic, count) if side == "raw" else ours(loaded, topic, count, metered=side == "metered")
+    if side in {"raw", "default"}:
+        taken = raw(loaded, topic, count, FETCH if side == "raw" else {})
+    else:
+        taken = ours(loaded, topic, count, metered=side == "metered")
     sys.stdout.write(json.dumps(taken) + "\n")
 
 

@@ -67,7 +67,12 @@ def consumer_properties(lane: LaneSettings) -> dict[str, Any]:
     """Return the lane's consumer properties; commits are the engine's business."""
     ours = {"enable.auto.commit": False, "enable.auto.offset.store": False, "enable.partition.eof": False}
     # A topic made after the start, or given more partitions, should be found in seconds and not in five minutes.
-    defaults = {"auto.offset.reset": "earliest", "topic.metadata.refresh.interval.ms": 10_000}
+    defaults = {
+        "auto.offset.reset": "earliest",
+        "topic.metadata.refresh.interval.ms": 10_000,
+        # A fetcher whose queue was full looks again after this long. The client's own 1000 stands still for a second.
+        "fetch.queue.backoff.ms": 10,
+    }
     return defaults | _without(lane.kafka, PRODUCER_ONLY) | ours
 
 

@@ -27,7 +27,7 @@ from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.offsets import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from confluent_kafka import Consumer as RawConsumer
     from confluent_kafka import KafkaError
@@ -116,7 +116,7 @@ class Cursor:
     def turn(self) -> None:
         """Do one round: read a batch, hand it over, commit and announce what is due."""
         batch = self._fetched()
-        for (topic, partition), messages in _by_place(batch).items():
+        for (topic, partition), messages in _by_place(batch, self._parts.strands).items():
             window = self._windows.get((topic, partition))
             if window is not None:
                 # The books first: a strand may finish and empty a piece before put() returns.
@@ -315,15 +315,16 @@ def _places(partitions: Iterable[TopicPartition]) -> list[Place]:
     return [(each.topic, each.partition) for each in partitions]
 
 
-def _by_place(batch: list[RawMessage]) -> dict[Place, list[RawMessage]]:
-    """Group a batch by partition; nearly every batch is of one, so that is looked at first, in C."""
+def _by_place(batch: list[RawMessage], topics: Collection[str]) -> dict[Place, list[RawMessage]]:
+    """Group a batch of these topics by partition; nearly every batch is of one, so that is looked at first, in C."""
     if not batch:
         return {}
-    topics = list(map(RawMessage.topic, batch))
+    # One topic is all that can be there: then nobody is asked for it.
+    named: list[str | None] = list(map(RawMessage.topic, batch) if len(topics) > 1 else topics)
     partitions = list(map(RawMessage.partition, batch))
-    if partitions.count(partitions[0]) == len(batch) and topics.count(topics[0]) == len(batch):
-        return {(topics[0], partitions[0]): batch}  # type: ignore[dict-item] # consumed messages have both
+    if partitions.count(partitions[0]) == len(batch) and named.count(named[0]) == len(named):
+        return {(named[0], partitions[0]): batch}  # type: ignore[dict-item] # consumed messages have both
     groups: defaultdict[Place, list[RawMessage]] = defaultdict(list)
-    for topic, partition, message in zip(topics, partitions, batch, strict=True):
+    for topic, partition, message in zip(map(RawMessage.topic, batch), partitions, batch, strict=True):
         groups[topic, partition].append(message)  # type: ignore[index] # consumed messages have both
     return groups

@@ -88,13 +88,14 @@ class Tally:
     """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
 
     __slots__ = (
-        "admitted",
         "announce_at",
+        "deferred",
         "error",
-        "handled",
+        "first",
         "now",
         "outcomes",
         "partition",
+        "piece",
         "reasons",
         "seconds",
         "soft",
@@ -103,8 +104,9 @@ class Tally:
         "wall",
     )
 
-    def __init__(self, partition: int) -> None:
-        self.partition = partition
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.partition = piece.messages[0].partition() or 0
         self.now = monotonic()
         """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
         self.wall = time.time() - self.now
@@ -116,11 +118,13 @@ class Tally:
     def begin(self) -> None:
         """Start counting anew."""
         self.announce_at = self.now + ANNOUNCE_S
-        self.handled = self.admitted = self.soft = self.stepped_over = 0
+        self.first = self.piece.done
+        """Where in the piece the counting began: whatever is not counted otherwise was handled."""
+        self.stepped_over = self.deferred = self.soft = 0
         self.outcomes: Counter[Outcome] = Counter()
-        """All outcomes but the usual one, which has a number of its own."""
+        """All outcomes but handled."""
         self.verdicts: Counter[str] = Counter()
-        """All verdicts but admissions, likewise."""
+        """All verdicts but admissions, of which each has a time in ``seconds``."""
         self.reasons: Counter[str] = Counter()
         self.seconds: list[float] = []
 
@@ -131,9 +135,10 @@ class Tally:
 
     def told(self, binding: Binding) -> Carried:
         """Return what happened as a fact, and start anew."""
-        self.outcomes[HANDLED] += self.handled
-        self.verdicts["admit"] += self.admitted - self.soft
-        self.verdicts["admit_soft"] += self.soft
+        others = sum(self.outcomes.values()) + self.stepped_over + self.deferred
+        self.outcomes[HANDLED] = self.piece.done - self.first - others
+        self.verdicts["admit"] = len(self.seconds) - self.soft
+        self.verdicts["admit_soft"] = self.soft
         fact = Carried(
             binding.lane,
             binding.topic.name,
@@ -194,7 +199,7 @@ class Engine:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
         source.set(piece)
         piece.on_lost_output = self._lost_output(piece)
-        tally = Tally(piece.messages[0].partition() or 0)
+        tally = Tally(piece)
         # Said before `cancelled` is looked at: whoever cancels looks the other way round.
         piece.running = True
         try:
@@ -223,10 +228,6 @@ class Engine:
                         return
                 if piece.outputs or outcome is not HANDLED:
                     self._count(raw, outcome, piece, tally)
-                else:
-                    tally.handled += 1
-                if tally.now >= tally.announce_at:
-                    self._announce(tally)
             piece.done += 1
 
     def _readings(self, messages: Sequence[RawMessage], tally: Tally) -> Iterable[Reading]:
@@ -264,6 +265,8 @@ class Engine:
     def _gated(self, message: Message, tally: Tally) -> Outcome | Ticket:
         """Ask the gate, run the handler once in its lane, tell the gate; a refusal comes back as its ticket."""
         began = tally.now
+        if began >= tally.announce_at:
+            self._announce(tally)
         ticket = self._gate.enter(began)
         if ticket.verdict is not ADMIT:
             return ticket
@@ -276,7 +279,6 @@ class Engine:
         tally.now = now = monotonic()
         self._gate.leave(ticket, outcome, now)
         tally.seconds.append(now - began)
-        tally.admitted += 1
         if ticket.soft:
             tally.soft += 1
         return outcome
@@ -294,8 +296,6 @@ class Engine:
                 rest_s = delay_s
             else:
                 return self._dead_letter(message.raw, tally.error, piece)
-            if tally.now >= tally.announce_at:
-                self._announce(tally)
             if not self._rested(rest_s, piece, tally):
                 return CANCELLED
             if message.mark is not None and self._reader.stale(message.mark, tally.now + tally.wall):
@@ -346,15 +346,17 @@ class Engine:
 
     def _count(self, raw: RawMessage, outcome: Outcome, piece: Piece, tally: Tally) -> None:
         """Count an outcome, unless it depends on outputs that wait to be delivered: `answered` counts those."""
-        if not piece.ended(offset_of(raw), handled=outcome is HANDLED):
+        if piece.ended(offset_of(raw), handled=outcome is HANDLED):
+            tally.deferred += 1
+        elif outcome is not HANDLED:
             tally.outcomes[outcome] += 1
 
     def answered(self, partition: int, delivered: int, lost: int) -> None:
         """Count messages that were handled, by what became of their outputs; the owner thread calls it."""
-        tally = Tally(partition)
-        tally.handled = delivered
-        tally.outcomes[FAILED] = lost
-        self._announce(tally)
+        if self._listeners:
+            binding, outcomes = self.binding, {HANDLED: delivered, FAILED: lost}
+            told = {outcome: count for outcome, count in outcomes.items() if count}
+            self._listeners.on(Carried(binding.lane, binding.topic.name, partition, binding.command, told, 0, {}))
 
     def _announce(self, tally: Tally) -> None:
         if self._listeners:

@@ -47,6 +47,8 @@ log = logger_of("cursor")
 POLL_S = 0.1
 ROOM_S = 0.25
 """How long a full topic is waited for before its partitions are paused."""
+STEP_S = 0.005
+"""How long the reading waits for the handling while there is a backlog."""
 LEVELS_EVERY_S = 1.0
 
 
@@ -124,6 +126,8 @@ class Cursor:
                 for strand, piece in strands.pieces(partition, messages):
                     window.opened(piece)
                     strands.put(strand, piece)
+                if len(batch) == self._parts.settings.batch:
+                    self._fall_in_step(strands)
         self._make_room()
         self._tick(time.monotonic())
         for failure in self._parts.failures:
@@ -160,6 +164,17 @@ class Cursor:
                     self._resume([topic])
             elif level >= 1.0 and not self._room_came(strands):
                 self._pause(topic)
+
+    def _fall_in_step(self, strands: Strands) -> None:
+        """Wait a moment for the strands when there is a backlog: what is read just before it is handled is still near.
+
+        Messages that wait by the thousand have left the processor's caches when their turn comes, and reading on takes
+        the interpreter from the strands besides.
+        """
+        until = time.monotonic() + STEP_S
+        while strands.waiting() > self._parts.settings.batch and (left := until - time.monotonic()) > 0:
+            self._parts.room.clear()
+            self._parts.room.wait(left)
 
     def _room_came(self, strands: Strands) -> bool:
         until = time.monotonic() + ROOM_S

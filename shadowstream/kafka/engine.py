@@ -191,9 +191,16 @@ class Engine:
         self._gate = binding.gate
         self._delays = binding.delays_s()
         self._listeners = listeners
-        self._attempt = self._ungated if _free(binding, listeners) else self._gated
+        self._attempt = self._chosen()
         self._stopping = stopping
         self._throttle = Throttle(logger_of("engine").warning)
+
+    def _chosen(self) -> Callable[[Message, Tally], Outcome | Ticket]:
+        """Choose what one attempt is, once: no message pays for a gate or a clock that nobody needs."""
+        if not isinstance(self._gate, OpenGate):
+            return self._gated
+        needs_time = self.binding.lane is Lane.SHADOW or self._listeners
+        return self._timed if needs_time else self._untimed
 
     def carry(self, piece: Piece) -> None:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
@@ -253,7 +260,7 @@ class Engine:
                 tally.reasons[reading.reason] += 1
             yield reading
 
-    def _ungated(self, message: Message, tally: Tally) -> Outcome:
+    def _untimed(self, message: Message, tally: Tally) -> Outcome:
         """Run the handler once; nobody is to be asked or told, and nothing wants to know the time."""
         try:
             self._handler(message)
@@ -261,6 +268,16 @@ class Engine:
             tally.error = error
             return FAILED
         return HANDLED
+
+    def _timed(self, message: Message, tally: Tally) -> Outcome:
+        """Run the handler once in its lane, without a gate, and note how long it took."""
+        began = tally.now
+        if began >= tally.announce_at:
+            self._announce(tally)
+        outcome = self._untimed(message, tally)
+        tally.now = now = monotonic()
+        tally.seconds.append(now - began)
+        return outcome
 
     def _gated(self, message: Message, tally: Tally) -> Outcome | Ticket:
         """Ask the gate, run the handler once in its lane, tell the gate; a refusal comes back as its ticket."""
@@ -367,11 +384,6 @@ def _foreign(binding: Binding) -> frozenset[Kind]:
     """Return the kinds that are stepped over whatever else was read, so that `fate` is asked only in rare cases."""
     kinds = (Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED)
     return frozenset(kind for kind in kinds if fate(binding.lane, binding.shared, Reading(kind, None, "")) is None)
-
-
-def _free(binding: Binding, listeners: Listeners) -> bool:
-    """Tell whether normal messages pass with no gate and no listener: then no clock is read for them either."""
-    return binding.lane is Lane.NORMAL and isinstance(binding.gate, OpenGate) and not listeners
 
 
 def _in_lane(handler: Handler) -> Handler:

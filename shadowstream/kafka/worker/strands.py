@@ -88,9 +88,12 @@ class Strands:
 
     def level(self) -> float:
         """Return how full the bound is: 1.0 and more means take nothing further."""
-        messages = self._messages - sum(strand.messages for strand in self._strands)
         size = self._bytes - sum(strand.bytes for strand in self._strands)
-        return max(messages / self._max_messages, size / self._max_bytes)
+        return max(self.waiting() / self._max_messages, size / self._max_bytes)
+
+    def waiting(self) -> int:
+        """Return how many messages are in pieces that are not finished."""
+        return self._messages - sum(strand.messages for strand in self._strands)
 
     def end(self) -> None:
         """End the threads once they are idle."""

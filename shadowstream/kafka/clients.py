@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from shadowstream.config import LaneSettings, MarkSettings
+    from shadowstream.lane import Lane
 
 __all__ = [
     "Throttle",
@@ -31,6 +32,7 @@ __all__ = [
     "mark_writer",
     "missing_topics",
     "producer_properties",
+    "spoken",
 ]
 
 CONSUMER_ONLY = frozenset({
@@ -132,10 +134,40 @@ class Throttle:
 
     def say(self, kind: str, line: str) -> None:
         """Log the line unless one of its kind was logged a moment ago."""
-        now = time.monotonic()
-        if now >= self._next[kind]:
-            self._next[kind] = now + self._every_s
+        if self.due(kind):
             self._log(line)
+
+    def due(self, kind: str) -> bool:
+        """Tell whether a line of this kind may be logged now; the next one may ten seconds later."""
+        now = time.monotonic()
+        if now < self._next[kind]:
+            return False
+        self._next[kind] = now + self._every_s
+        return True
+
+
+class ClientLog:
+    """What the C library would write to stderr by itself: a line of each kind every ten seconds, with the lane."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._logger = logger_of("client")
+        self._throttle = Throttle(self._logger.info)
+
+    def log(self, level: int, _format: str, kind: str, client: str, text: str) -> None:
+        """Take one line; the client calls it as it would a logger's own."""
+        if self._throttle.due(kind):
+            self._logger.log(level, "client_log lane=%s client=%s kind=%s text=%r", self._lane, client, kind, text)
+
+
+def spoken(lane: Lane) -> dict[str, Any]:
+    """Return the properties by which a client speaks through our loggers: its errors with their cure, and its log."""
+    throttle = Throttle(logger_of("client").warning)
+
+    def failed(error: KafkaError) -> None:
+        throttle.say(error.name(), f"client_error lane={lane} error={explained(error)!r}")
+
+    return {"error_cb": failed, "logger": ClientLog(lane)}
 
 
 def logger_of(room: str) -> logging.Logger:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from confluent_kafka import Producer as RawProducer
 
 from shadowstream.config import Route
 from shadowstream.errors import MarkError
-from shadowstream.kafka.clients import Throttle, explained, logger_of, mark_reader, mark_writer, producer_properties
+from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_properties, spoken
 from shadowstream.kafka.offsets import source
 from shadowstream.lane import Lane, Mark, current
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     Headers = list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None]
     OnDelivery = Callable[[KafkaError | None, RawMessage], None]
 
-__all__ = ["Producer", "quiet_of_errors"]
+__all__ = ["Producer"]
 
 log = logger_of("producer")
 
@@ -146,7 +147,7 @@ class Producer:
             client: RawProducer | None = getattr(self, name)
             if client is None:
                 properties = producer_properties(self._settings.of(lane))
-                client = RawProducer(properties | {"error_cb": quiet_of_errors(lane)})
+                client = RawProducer(properties | spoken(lane))
                 setattr(self, name, client)
         return client
 
@@ -187,7 +188,8 @@ class Producer:
         with self._making:
             if client not in self._served:
                 self._served.add(client)
-                threading.Thread(target=_serve, args=(client,), name="delivery-reports", daemon=True).start()
+                whose = (weakref.ref(self), client)
+                threading.Thread(target=_serve, args=whose, name="delivery-reports", daemon=True).start()
 
     def _produce_later(self, client: RawProducer, again: Callable[[], None]) -> None:
         until = monotonic() + self._max_block_s
@@ -227,15 +229,10 @@ def _delivered(
         piece.release(token)
 
 
-def _serve(client: RawProducer) -> None:
-    while True:
+def _serve(owner: weakref.ref[Producer], client: RawProducer) -> None:
+    """Take delivery reports until the producer is gone and everything it was given is delivered or lost."""
+    while owner() is not None or len(client):
         try:
             client.poll(1.0)
         except Exception:
             log.exception("delivery_callback_failed")
-
-
-def quiet_of_errors(lane: Lane) -> Callable[[KafkaError], None]:
-    """Return an error callback that logs each kind of trouble at most every ten seconds, with its cure."""
-    throttle = Throttle(log.warning)
-    return lambda error: throttle.say(error.name(), f"client_error lane={lane} error={explained(error)!r}")

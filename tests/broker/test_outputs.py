@@ -28,22 +28,32 @@ def test_an_undelivered_output_keeps_its_source_uncommitted_until_it_is_delivere
     rig.begin(topic, beside)
     settings = rig.settings({topic: {}, beside: {}})
     worker, producer = rig.worker(settings), ss.Producer(settings)
-    worker.handles(topic)(lambda message: producer.produce(later, message.value(), message.key()))
+    handled: list[tuple[Lane, str]] = []
+
+    @worker.handles(topic)
+    def handler(message: ss.Message) -> None:
+        producer.produce(later, message.value(), message.key())
+        handled.append((message.lane, text_of(message)))
+
     worker.handles(beside)(lambda _: None)
     for headers in (None, MARKED):
         rig.send(topic, range(5), headers)
 
     with worker:
-        eventually(lambda: all(rig.heard.outcomes(lane, topic) == {"handled": 5} for lane in Lane), "all handled")
+        eventually(lambda: len(handled) == 10, "all handled")
         for headers in (None, MARKED):
             rig.send(beside, ["beside"], headers)
         eventually(lambda: all(rig.caught_up(lane, beside) for lane in Lane), "a commit of something handled later")
         standing = [rig.committed(rig.group_of(lane), topic) for lane in Lane]
+        counted = [rig.heard.outcomes(lane, topic) for lane in Lane]
         rig.kafka.create_topics({later: 1})
         eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "the commit after the delivery")
 
     # The shadow cursor has stepped over the five normal messages before its own.
     assert standing == [{0: 0}, {0: 5}]
+    assert counted == [{}, {}], "nobody knows yet how they end"
+    assert [rig.heard.outcomes(lane, topic) for lane in Lane] == [{"handled": 5}] * 2
+    assert sorted(handled) == sorted((lane, str(number)) for lane in Lane for number in range(5))
     assert sorted(rig.values(later)) == sorted([str(number) for number in range(5)] * 2)
 
 
@@ -68,6 +78,7 @@ def test_outputs_that_cannot_be_delivered_dead_letter_their_source_once(rig: Rig
     # Not `None not in told`: to compare an error of the client with None by `==` leaves an exception pending.
     assert all(error is not None for error in told)
     assert (rig.values(f"{topic}.dlq"), rig.values(f"{topic}.shadow.dlq")) == (["n0"], ["s0"])
+    assert [rig.heard.outcomes(lane, topic) for lane in Lane] == [{"failed": 1}] * 2, "and not handled besides"
     why = dict(headers_of(rig.read(f"{topic}.dlq")[0]))["kafka_dlt-exception-message"] or b""
     assert b"was not delivered" in why
 

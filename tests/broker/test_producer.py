@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,3 +118,46 @@ def test_a_mark_forwarded_by_hand_outside_of_its_lane_makes_the_message_shadow_a
     assert producer.flush(DEADLINE_S) == 0
     (message,) = rig.read(topic)
     assert headers_of(message) == [("trace", b"1"), ("x-shadow", f"{mark};hop=1".encode())]
+
+
+def passed_on(producer: ss.Producer, topic: str, message: ss.Message) -> None:
+    producer.produce(topic, message.value())
+
+
+def test_a_producer_that_nobody_holds_any_more_takes_its_thread_and_its_clients_along(rig: Rig) -> None:
+    topic, out = rig.topics("in", "out")
+    settings = rig.settings({topic: {}, out: {}})
+
+    def reporting() -> list[threading.Thread]:
+        return [thread for thread in threading.enumerate() if thread.name == "delivery-reports"]
+
+    eventually(lambda: not reporting(), "other tests' producers gone")
+    worker, producer = rig.worker(settings, "normal"), ss.Producer(settings)
+    worker.handles(topic)(partial(passed_on, producer, out))
+    rig.send(topic, ["n"])
+    rig.begin(topic)
+    with worker:
+        eventually(lambda: rig.ends(out) == {0: 1}, "the output")
+        assert len(reporting()) == 1
+
+    del worker, producer
+    gc.collect()
+    eventually(lambda: not reporting(), "the thread gone")
+
+
+def test_what_a_client_has_to_say_goes_through_logging_once_and_not_to_stderr(
+    rig: Rig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nobody = {"bootstrap.servers": "127.0.0.1:1", "reconnect.backoff.ms": 10, "reconnect.backoff.max.ms": 50}
+    producer = ss.Producer(rig.settings({"in": {}}, kafka=nobody))
+
+    producer.produce("in", "n")
+    with caplog.at_level("INFO"):
+        eventually(lambda: producer.poll(0.05) or "client_log" in caplog.text, "the client's own line")
+        assert producer.flush(1.0) == 1
+
+    lines = [line for line in caplog.messages if line.startswith("client_log") and "kind=FAIL" in line]
+    assert len(lines) == 1
+    assert "lane=normal" in lines[0]
+    assert "Connection refused" in lines[0]
+    assert capfd.readouterr().err == ""

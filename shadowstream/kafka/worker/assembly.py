@@ -20,11 +20,10 @@ from confluent_kafka import TopicPartition
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_properties, logger_of, mark_reader, producer_properties
+from shadowstream.kafka.clients import consumer_properties, logger_of, mark_reader, producer_properties, spoken
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.outlets import Outlets
-from shadowstream.kafka.producer import quiet_of_errors
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.kafka.worker.strands import Strands
 from shadowstream.lane import Lane
@@ -69,7 +68,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
     def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
         cursor.committed(error, places)
 
-    consumer = RawConsumer(consumer_properties(ours) | {"error_cb": quiet_of_errors(lane), "on_commit": on_commit})
+    consumer = RawConsumer(consumer_properties(ours) | spoken(lane) | {"on_commit": on_commit})
     parts = Parts(
         lane=lane,
         consumer=consumer,
@@ -79,7 +78,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
         gates=Gates(ours, listeners),
         start_at=start_at(settings, lane, consumer),
     )
-    client = RawProducer(producer_properties(ours) | {"error_cb": quiet_of_errors(lane)})
+    client = RawProducer(producer_properties(ours) | spoken(lane))
     reader = mark_reader(settings.mark)
     for registration in registrations:
         topic = settings.topic(registration.topic, lane)

@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 from confluent_kafka import Consumer as RawConsumer
 
 from shadowstream.errors import BrokerError
-from shadowstream.kafka.clients import consumer_properties, explained, logger_of
+from shadowstream.kafka.clients import consumer_properties, explained, logger_of, spoken
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def start_at(
 
 def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
     """Ask where the normal group stands, without joining it."""
-    onlooker = RawConsumer(consumer_properties(settings.normal))
+    onlooker = RawConsumer(consumer_properties(settings.normal) | spoken(Lane.NORMAL))
     try:
         return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
     finally:

@@ -6,15 +6,16 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import Explanation, examine, explain
-from shadowstream.errors import SetupError
+from shadowstream.errors import Problem, SetupError
+from shadowstream.kafka import usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from shadowstream.config import Examined
+    from shadowstream.config import Examined, LaneSettings
 
 __all__ = ["add_parser", "run"]
 
@@ -82,7 +83,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.file and args.config and args.file != args.config:
         return _failed(f"FILE is {args.file} and --config is {args.config}; name one file", USAGE_EXIT)
     path = args.file or args.config or _default_file()
-    found = examine(path)
+    found = _with_clients(path, examine(path))
     warnings = found.settings.warnings if found.settings else ()
     if args.json:
         _write(
@@ -91,6 +92,25 @@ def _check(args: argparse.Namespace) -> int:
     else:
         _report(path, found, warnings)
     return FOUND_EXIT if found.problems else 0
+
+
+def _with_clients(path: str, found: Examined) -> Examined:
+    """Add what only the Kafka client itself can say of its properties; shadow's fall back to normal's."""
+    if found.settings is None:
+        return found
+    if problems := _of_client(path, found.settings.normal):
+        return replace(found, normal_problems=(*found.normal_problems, *problems))
+    shadow = found.settings.shadow
+    return replace(found, shadow_problems=(*found.shadow_problems, *(_of_client(path, shadow) if shadow else ())))
+
+
+def _of_client(path: str, lane: LaneSettings) -> tuple[Problem, ...]:
+    try:
+        usable(lane)
+    except SetupError as error:
+        key = "kafka" if lane.lane is Lane.NORMAL else "shadow.kafka"
+        return (Problem(path, key, str(error), "see librdkafka's CONFIGURATION.md"),)
+    return ()
 
 
 def _default_file() -> str:

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.errors import SetupError
-from shadowstream.kafka import Worker
+from shadowstream.kafka import Worker, usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def run(args: argparse.Namespace) -> int:
     if args.metrics_port is not None:
         os.environ["SHADOWSTREAM__WORKER__METRICS_PORT"] = str(args.metrics_port)
     worker = _loaded(args.app)
-    if args.strict and worker.settings.shadow is None:
-        worker.settings.of(Lane.SHADOW)
+    if args.strict:
+        usable(worker.settings.of(Lane.SHADOW))
     worker.run(lanes=args.lane, fail_fast=args.fail_fast, hooks=_watched)
     return 0
 

@@ -9,31 +9,37 @@ import logging
 import time
 from collections import defaultdict
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as RawProducer
 
-from shadowstream.errors import BrokerError
+from shadowstream.errors import BrokerError, SetupError
 from shadowstream.headers import MarkReader, MarkWriter
+from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from shadowstream.config import LaneSettings, MarkSettings
-    from shadowstream.lane import Lane
 
 __all__ = [
+    "QUIET",
     "Throttle",
-    "consumer_properties",
+    "consumer_of",
     "explained",
+    "logger_of",
     "mark_reader",
     "mark_writer",
     "missing_topics",
+    "producer_of",
     "producer_properties",
     "spoken",
+    "usable",
 ]
+
+Client = TypeVar("Client", RawConsumer, RawProducer)
 
 CONSUMER_ONLY = frozenset({
     "group.id", "group.instance.id", "group.protocol", "group.remote.assignor", "partition.assignment.strategy",
@@ -82,6 +88,50 @@ def producer_properties(lane: LaneSettings) -> dict[str, Any]:
     """Return the lane's producer properties: idempotent and acknowledged by all, unless the user says otherwise."""
     defaults = {"enable.idempotence": True, "linger.ms": 5, "queue.buffering.max.messages": 100_000}
     return defaults | _without(lane.kafka, CONSUMER_ONLY)
+
+
+QUIET: Final[Mapping[str, Any]] = MappingProxyType({"error_cb": lambda _: None, "log_level": 0})
+"""For a client whose failures are told by whoever asks it."""
+
+
+def consumer_of(lane: LaneSettings, **more: Any) -> RawConsumer:  # noqa: ANN401 - properties are what they are
+    """Make a consumer of one lane; ``more`` are properties over its own.
+
+    Raises:
+        SetupError: the client refuses a property.
+    """
+    return _made(RawConsumer, lane, consumer_properties(lane) | spoken(lane.lane) | more)
+
+
+def producer_of(lane: LaneSettings, **more: Any) -> RawProducer:  # noqa: ANN401 - properties are what they are
+    """Make a producer of one lane; ``more`` are properties over its own.
+
+    Raises:
+        SetupError: the client refuses a property.
+    """
+    return _made(RawProducer, lane, producer_properties(lane) | spoken(lane.lane) | more)
+
+
+def usable(lane: LaneSettings) -> None:
+    """See whether the client takes the lane's properties; nobody is connected to.
+
+    Raises:
+        SetupError: it refuses one.
+    """
+    producer_of(lane, **QUIET)
+    consumer_of(lane, **QUIET).close()
+
+
+def _made(kind: Callable[[dict[str, Any]], Client], lane: LaneSettings, properties: dict[str, Any]) -> Client:
+    try:
+        return kind(properties)
+    except (KafkaException, TypeError, ValueError) as error:
+        what = error.args[0].str() if isinstance(error, KafkaException) else error
+        section = "kafka" if lane.lane is Lane.NORMAL else "shadow.kafka (or kafka, which it falls back to)"
+        raise SetupError(
+            f"the Kafka client of the {lane.lane} lane cannot be made: {what}; correct it under {section}:"
+            " names and values are librdkafka's"
+        ) from error
 
 
 def _without(properties: Mapping[str, Any], foreign: frozenset[str]) -> dict[str, Any]:

@@ -13,15 +13,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer as RawConsumer
-from confluent_kafka import Producer as RawProducer
-
 from shadowstream.config import OnLimit
 from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Listeners, Outcome
 from shadowstream.gate import Gates, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind
-from shadowstream.kafka.clients import consumer_properties, mark_reader, producer_properties, spoken
+from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece
 from shadowstream.kafka.outlets import Outlets, headers_of
@@ -72,14 +69,11 @@ class Consumer:
         self._listeners = Listeners(hooks)
         self._reader = mark_reader(settings.mark)
         self._gates = _gates(settings, topics, commands or {}, self._listeners)
-        properties = producer_properties(settings.shadow or settings.normal)
-        self._client = RawProducer(properties | spoken(Lane.SHADOW))
+        self._client = producer_of(settings.shadow or settings.normal)
         group = str(settings.normal.kafka["group.id"])
         self._outlets = {topic: Outlets(self._client, topic, Lane.SHADOW, group, self._listeners) for topic in topics}
         # Offsets are stored as with confluent-kafka, so that commit() without arguments means what it means there.
-        self.raw = RawConsumer(
-            consumer_properties(settings.normal) | spoken(Lane.NORMAL) | {"enable.auto.offset.store": True}
-        )
+        self.raw = consumer_of(settings.normal, **{"enable.auto.offset.store": True})
         """The client's own consumer, for everything that is not here."""
         self.raw.subscribe(list(topics))
 

@@ -20,11 +20,9 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Producer as RawProducer
-
 from shadowstream.config import Route
 from shadowstream.errors import MarkError
-from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_properties, spoken
+from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_of
 from shadowstream.kafka.offsets import source
 from shadowstream.lane import Lane, Mark, current
 
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError
     from confluent_kafka import Message as RawMessage
+    from confluent_kafka import Producer as RawProducer
 
     from shadowstream.config import Settings
     from shadowstream.headers import Reading
@@ -83,6 +82,7 @@ class Producer:
             BufferError: the lane's queue stayed full.
             MarkError: ``headers`` carry a mark that is not the one of the work at hand.
             ConfigError: the work at hand is shadow and the shadow lane is off.
+            SetupError: the client refuses a property of the lane.
         """
         mark = current()
         pairs: Any = headers
@@ -146,8 +146,7 @@ class Producer:
         with self._making:
             client: RawProducer | None = getattr(self, name)
             if client is None:
-                properties = producer_properties(self._settings.of(lane))
-                client = RawProducer(properties | spoken(lane))
+                client = producer_of(self._settings.of(lane))
                 setattr(self, name, client)
         return client
 

@@ -244,11 +244,26 @@ def test_with_shadows_configuration_broken_normal_handles_everything_and_shadow_
     assert "redis" in event.reasons[0]
 
 
-def test_the_command_runs_normal_alone_when_shadow_is_wrongly_configured_unless_it_is_strict(rig: Rig) -> None:
+def test_a_property_that_the_client_refuses_ends_the_command_with_2_and_one_clear_line(rig: Rig) -> None:
+    service = Service(rig, APP.format(topic="t"), {"t": {}}, kafka={"no.such.property": 1})
+    try:
+        assert service.start().stopped() == 2
+    finally:
+        service.kill()
+
+    (line,) = service.log().splitlines()
+    assert "no.such.property" in line
+    assert "correct it under kafka" in line
+
+
+@pytest.mark.parametrize("wrong", [NO_SHADOW_SINK, {"shadow.kafka": {"linger.ms": "soon"}}], ids=["sink", "property"])
+def test_the_command_runs_normal_alone_when_shadow_is_wrongly_configured_unless_it_is_strict(
+    rig: Rig, wrong: dict[str, Any]
+) -> None:
     topic = rig.topic()
     rig.begin(topic)
     rig.send(topic, ["n0"])
-    with Service(rig, APP.format(topic=topic), {topic: {}}, **NO_SHADOW_SINK) as service:
+    with Service(rig, APP.format(topic=topic), {topic: {}}, **wrong) as service:
         eventually(lambda: service.done(Lane.NORMAL) == {"n0": 1}, "normal at work")
         service.signal()
         assert service.stopped() == 0

@@ -14,13 +14,9 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer as RawConsumer
-from confluent_kafka import Producer as RawProducer
-from confluent_kafka import TopicPartition
-
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_properties, logger_of, mark_reader, producer_properties, spoken
+from shadowstream.kafka.clients import consumer_of, logger_of, mark_reader, producer_of
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.outlets import Outlets
@@ -31,7 +27,8 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from confluent_kafka import KafkaError
+    from confluent_kafka import KafkaError, TopicPartition
+    from confluent_kafka import Producer as RawProducer
 
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
@@ -68,7 +65,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
     def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
         cursor.committed(error, places)
 
-    consumer = RawConsumer(consumer_properties(ours) | spoken(lane) | {"on_commit": on_commit})
+    consumer = consumer_of(ours, on_commit=on_commit)
     parts = Parts(
         lane=lane,
         consumer=consumer,
@@ -78,7 +75,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
         gates=Gates(ours, listeners),
         start_at=start_at(settings, lane, consumer),
     )
-    client = RawProducer(producer_properties(ours) | spoken(lane))
+    client = producer_of(ours)
     reader = mark_reader(settings.mark)
     for registration in registrations:
         topic = settings.topic(registration.topic, lane)

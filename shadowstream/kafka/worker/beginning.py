@@ -10,14 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
-from confluent_kafka import Consumer as RawConsumer
 
 from shadowstream.errors import BrokerError
-from shadowstream.kafka.clients import consumer_properties, explained, logger_of, spoken
+from shadowstream.kafka.clients import QUIET, consumer_of, explained, logger_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Consumer as RawConsumer
 
     from shadowstream.config import Settings
 
@@ -32,8 +33,7 @@ SEED_S = 3.0
 def seed(settings: Settings, topics: Sequence[str]) -> None:
     """Write down where the shadow group begins, for partitions it has not read yet; a best effort of seconds."""
     shared = [topic for topic in topics if settings.topic(topic, Lane.SHADOW).source == topic]
-    quiet = {"error_cb": lambda _: None, "log_level": 0}
-    client = RawConsumer(consumer_properties(settings.of(Lane.SHADOW)) | quiet)
+    client = consumer_of(settings.of(Lane.SHADOW), **QUIET)
     try:
         _seed(settings, client, shared)
     except (KafkaException, BrokerError) as error:
@@ -85,7 +85,7 @@ def start_at(
 
 def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
     """Ask where the normal group stands, without joining it."""
-    onlooker = RawConsumer(consumer_properties(settings.normal) | spoken(Lane.NORMAL))
+    onlooker = consumer_of(settings.normal)
     try:
         return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
     finally:

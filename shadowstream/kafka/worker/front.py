@@ -8,11 +8,9 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from confluent_kafka import Producer as RawProducer
-
 from shadowstream.errors import BrokerError, ConfigError, SetupError, ShadowstreamError
 from shadowstream.events import Listeners, ShadowOff
-from shadowstream.kafka.clients import logger_of, missing_topics, producer_properties
+from shadowstream.kafka.clients import QUIET, logger_of, missing_topics, producer_of, usable
 from shadowstream.kafka.outlets import side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
@@ -61,6 +59,8 @@ class Worker:
         self._hooks = hooks
         self._registrations: dict[str, Registration] = {}
         self._running: dict[Lane, tuple[Cursor, threading.Thread]] = {}
+        self._shadow_off = tuple(map(str, settings.shadow_problems))
+        """Why the shadow lane cannot run; empty while it can."""
 
     def handles(self, topic: str, *, command: str | None = None) -> Callable[[Decorated], Decorated]:
         """Register the decorated function, sync or async, for a topic.
@@ -139,11 +139,10 @@ class Worker:
     def _check(self, *, fail_fast: bool) -> None:
         if not self._registrations:
             raise SetupError('no topic has a handler: decorate a function with @worker.handles("TOPIC")')
+        usable(self.settings.normal)
         if not fail_fast:
             return
-        # What it has to say comes as one line of ours.
-        quiet = {"error_cb": lambda _: None, "log_level": 0}
-        client = RawProducer(producer_properties(self.settings.normal) | quiet)
+        client = producer_of(self.settings.normal, **QUIET)
         if missing := missing_topics(client, self.topics(), PREFLIGHT_S):
             raise BrokerError(f"topics do not exist: {', '.join(missing)}; create them, or run without --fail-fast")
 
@@ -159,12 +158,19 @@ class Worker:
         return sorted(names)
 
     def _lanes_to_run(self) -> list[Lane]:
-        if Lane.SHADOW not in self._lanes or self.settings.shadow is not None:
+        """Return the lanes that can run: where something is wrong with shadow alone, normal runs without it."""
+        if Lane.SHADOW not in self._lanes:
             return self._lanes
-        if self._lanes == [Lane.SHADOW]:
-            raise ConfigError(self.settings.shadow_problems)
-        for problem in self.settings.shadow_problems:
-            log.error("shadow_off %s", problem)
+        try:
+            usable(self.settings.of(Lane.SHADOW))
+        except (ConfigError, SetupError) as error:
+            if self._lanes == [Lane.SHADOW]:
+                raise
+            self._shadow_off = tuple(map(str, self.settings.shadow_problems)) or (str(error),)
+        else:
+            return self._lanes
+        for reason in self._shadow_off:
+            log.error("shadow_off %s", reason)
         return [Lane.NORMAL]
 
     def _supervise(self, lanes: list[Lane]) -> int:
@@ -192,8 +198,8 @@ class Worker:
 
     def _assembled(self, lane: Lane) -> Cursor:
         listeners = Listeners(self._hooks(self.settings.of(lane)))
-        if self.settings.shadow is None:
-            listeners.on(ShadowOff(Lane.SHADOW, tuple(map(str, self.settings.shadow_problems))))
+        if self._shadow_off:
+            listeners.on(ShadowOff(Lane.SHADOW, self._shadow_off))
         return assemble(self.settings, lane, list(self._registrations.values()), listeners)
 
 

@@ -40,6 +40,24 @@ def test_checking_a_wrong_file_exits_1_whoever_is_to_blame(run, capsys, text, en
     assert out.rstrip().endswith(end)
 
 
+@pytest.mark.parametrize(
+    ("variable", "lane", "end"),
+    [
+        ("SHADOWSTREAM__KAFKA__FOOO", "normal", "would refuse to start"),
+        ("SHADOWSTREAM__SHADOW.KAFKA__LINGER.MS", "shadow", "with the shadow lane off"),
+    ],
+)
+def test_a_property_that_the_kafka_client_refuses_is_a_problem_too(run, capsys, monkeypatch, variable, lane, end):
+    monkeypatch.setenv(variable, "soon")
+    assert run("", "check", "c.yaml") == 1
+    out = capsys.readouterr().out
+    assert f"the Kafka client of the {lane} lane cannot be made" in out
+    assert out.rstrip().endswith(end)
+    assert run("", "check", "c.yaml", "--json") == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["lane"] == lane
+
+
 def test_warnings_do_not_fail_the_check(run, capsys):
     assert run("topics: {t: {}}", "check", "c.yaml") == 0
     assert "c.yaml: warning: mark: marks are not signed" in capsys.readouterr().out

@@ -1,10 +1,8 @@
-"""The vouchers' stores, one suite for each kind; Redis runs where a redis-server is at hand."""
+"""The vouchers' stores, one suite for each kind."""
 
 from __future__ import annotations
 
-import shutil
 import socket
-import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,52 +13,16 @@ import redis
 from consumers.state import MemoryStore, RedisStore, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from consumers.state import Store
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = shutil.which("redis-server")
-    if server is None:
-        pytest.skip("no redis-server on this machine; tests/broker runs the services on a real one")
-    folder: Path = tmp_path_factory.mktemp("redis")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        answers(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def answers(port: int) -> None:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=0.1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("redis-server did not start")
-
-
 @pytest.fixture(params=["memory", "redis"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+def store(request: pytest.FixtureRequest, unique: Callable[[str], str]) -> Store:
     if request.param == "memory":
-        yield MemoryStore()
-        return
-    url = request.getfixturevalue("url")
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-    yield RedisStore(url, "shadow:")
+        return MemoryStore()
+    return RedisStore(request.getfixturevalue("redis_url"), f"{unique('shadow')}:")
 
 
 def test_a_step_counts_the_first_time_and_no_other(store: Store) -> None:
@@ -118,21 +80,27 @@ def test_a_sink_names_its_store() -> None:
     assert isinstance(opened({"url": "redis://localhost:1/0", "prefix": "shadow:"}), RedisStore)
 
 
-def test_a_redis_store_writes_only_under_its_prefix_and_for_a_time(url: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        client.flushdb()
-        RedisStore(url, "shadow:", keep_s=60).reach("v1", "used", "p1")
+def test_a_redis_store_writes_only_under_its_prefix_and_for_a_time(
+    redis_url: str, unique: Callable[[str], str]
+) -> None:
+    prefix = f"{unique('shadow')}:"
+    with redis.Redis.from_url(redis_url) as client:
+        before = set(client.keys("*"))
+        RedisStore(redis_url, prefix, keep_s=60).reach("v1", "used", "p1")
 
-        keys = client.keys("*")
+        keys = set(client.keys("*")) - before
         assert keys
-        assert all(key.startswith(b"shadow:") for key in keys)
+        assert all(key.startswith(prefix.encode()) for key in keys)
         assert all(0 < client.ttl(key) <= 60 for key in keys)
 
 
-def test_a_crash_between_two_writes_heals_when_the_message_comes_again(url: str) -> None:
-    store = RedisStore(url, "crash:")
-    with redis.Redis.from_url(url) as client:
-        client.hset("crash:voucher:v1", "used", "used")
+def test_a_crash_between_two_writes_heals_when_the_message_comes_again(
+    redis_url: str, unique: Callable[[str], str]
+) -> None:
+    prefix = f"{unique('crash')}:"
+    store = RedisStore(redis_url, prefix)
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(f"{prefix}voucher:v1", "used", "used")
 
     assert store.reach("v1", "used", "p1") is False
     assert store.count("p1", "used") == 1

@@ -4,7 +4,7 @@
 ``producer``    `Producer`: confluent-kafka's produce(), plus the mark
 ``consumer``    `Consumer`: the thin wrapper for a poll loop of one's own
 ``worker/``     `Worker`: handlers in two lanes, a process each
-``engine``      one message, one straight line; the only place that knows the order
+``engine/``     one message, one straight line; the only place that knows the order
 ``cursor``      one lane's reader: poll, hand over, commit, rebalance
 ``offsets``     the books: what may be committed
 ``outlets``     durable copies: parked, quarantined, dead-lettered

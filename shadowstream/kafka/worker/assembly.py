@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
     from shadowstream.headers import MarkReader
-    from shadowstream.kafka.engine import Handler
+    from shadowstream.kafka.engine.binding import Handler
     from shadowstream.kafka.message import Message
 
 __all__ = ["OnLoop", "Registration", "assemble"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Hook
     from shadowstream.kafka.cursor import Cursor
-    from shadowstream.kafka.engine import Handler
+    from shadowstream.kafka.engine.binding import Handler
 
     HookFactory = Callable[[LaneSettings], Iterable[Hook]]
 

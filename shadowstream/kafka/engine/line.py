@@ -4,8 +4,6 @@ This is the only place that knows the order. An engine serves one topic in one l
 state of a message. What differs between the lanes (how a handler is called, which messages are whose) is chosen when it
 is built, so that a normal message never pays for an ``if shadow``. Traps:
 
-* Both cursors read every message of a shared topic, and each message must have exactly one owner: `fate`
-  (``test_each_reading_has_exactly_one_owner_among_the_two_lanes``).
 * A handler may raise anything, SystemExit too (``test_a_handler_that_raises_anything_is_recorded_and_the_next_runs``).
 * Headers come through ``map``, not by ``raw.headers()``: a warm call of that kind is not checked by the interpreter,
   and hands out the broken list of a message whose header key is not UTF-8
@@ -20,9 +18,6 @@ is built, so that a normal message never pays for an ``if shadow``. Traps:
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import Counter
-from dataclasses import dataclass
 from itertools import repeat
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
@@ -33,6 +28,8 @@ from shadowstream.events import Carried, Outcome
 from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.clients import Throttle, logger_of
+from shadowstream.kafka.engine.fate import fate, foreign
+from shadowstream.kafka.engine.tally import Tally
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece, offset_of, source
 from shadowstream.kafka.outlets import Interrupted, Outlets
@@ -42,14 +39,11 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from shadowstream.config import TopicSettings
     from shadowstream.events import Listeners
-    from shadowstream.gate import Gate
+    from shadowstream.kafka.engine.binding import Binding, Handler
     from shadowstream.kafka.outlets import Headers
 
-    Handler = Callable[[Message], object]
-
-__all__ = ["Binding", "Engine", "Tally", "fate"]
+__all__ = ["Engine"]
 
 # An enum member looked up on its class costs more than all else that is done for a normal message.
 HANDLED: Final = Outcome.HANDLED
@@ -58,117 +52,7 @@ CANCELLED: Final = Outcome.CANCELLED
 ADMIT: Final = Verdict.ADMIT
 WAIT: Final = Verdict.WAIT
 
-UNTELLABLE = frozenset(("unreadable", "too_many_headers"))
-"""Reasons that leave it open whether a message is marked at all."""
-MAX_BACKOFF_S = 5.0
 SLICE_S = 0.1
-ANNOUNCE_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """A handler with all that one lane decided about it when the worker was built."""
-
-    lane: Lane
-    topic: TopicSettings
-    command: str
-    handler: Handler
-    gate: Gate
-    shared: bool
-    """Whether the other lane's cursor reads this Kafka topic too."""
-    ended: Callable[[], None] = lambda: None
-    """Called by each strand, in its thread, when it ends."""
-
-    def delays_s(self) -> tuple[float, ...]:
-        """Return how long to rest before each retry."""
-        return tuple(min(self.topic.backoff_s * 2**n, MAX_BACKOFF_S) for n in range(self.topic.retries))
-
-
-class Tally:
-    """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
-
-    __slots__ = (
-        "announce_at",
-        "deferred",
-        "error",
-        "first",
-        "now",
-        "outcomes",
-        "partition",
-        "piece",
-        "reasons",
-        "seconds",
-        "soft",
-        "stepped_over",
-        "verdicts",
-        "wall",
-    )
-
-    def __init__(self, piece: Piece) -> None:
-        self.piece = piece
-        self.partition = piece.messages[0].partition() or 0
-        self.now = monotonic()
-        """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
-        self.wall = time.time() - self.now
-        """Unix seconds at monotonic zero."""
-        self.error: BaseException | None = None
-        """What the handler raised at its last attempt."""
-        self.begin()
-
-    def begin(self) -> None:
-        """Start counting anew."""
-        self.announce_at = self.now + ANNOUNCE_S
-        self.first = self.piece.done
-        """Where in the piece the counting began: whatever is not counted otherwise was handled."""
-        self.stepped_over = self.deferred = self.soft = 0
-        self.outcomes: Counter[Outcome] = Counter()
-        """All outcomes but handled."""
-        self.verdicts: Counter[str] = Counter()
-        """All verdicts but admissions, of which each has a time in ``seconds``."""
-        self.reasons: Counter[str] = Counter()
-        self.seconds: list[float] = []
-
-    def tick(self) -> float:
-        """Look at the clock."""
-        self.now = monotonic()
-        return self.now
-
-    def told(self, binding: Binding) -> Carried:
-        """Return what happened as a fact, and start anew."""
-        others = sum(self.outcomes.values()) + self.stepped_over + self.deferred
-        self.outcomes[HANDLED] = self.piece.done - self.first - others
-        self.verdicts["admit"] = len(self.seconds) - self.soft
-        self.verdicts["admit_soft"] = self.soft
-        fact = Carried(
-            binding.lane,
-            binding.topic.name,
-            self.partition,
-            binding.command,
-            +self.outcomes,
-            self.stepped_over,
-            +self.verdicts,
-            self.reasons,
-            tuple(self.seconds),
-        )
-        self.begin()
-        return fact
-
-
-def fate(lane: Lane, shared: bool, reading: Reading) -> tuple[Outcome, str] | None:  # noqa: FBT001 - a pure rule
-    """Tell what a cursor does with a message that is not its lane's to handle; None: step over it.
-
-    On a shared topic a message with a mark header belongs to the shadow cursor, whatever the mark is worth; one without
-    belongs to the normal cursor, and so does one of which nobody can tell.
-    """
-    if not shared:
-        if lane is Lane.SHADOW and reading.kind is Kind.EXPIRED:
-            return Outcome.EXPIRED, ""
-        alone = "unmarked" if lane is Lane.SHADOW else "misrouted"
-        return Outcome.QUARANTINED, reading.reason if reading.kind is Kind.QUARANTINE else alone
-    marked = reading.kind is not Kind.NORMAL and reading.reason not in UNTELLABLE
-    if marked is (lane is Lane.NORMAL) or reading.kind is Kind.NORMAL:
-        return None
-    return (Outcome.EXPIRED if reading.kind is Kind.EXPIRED else Outcome.QUARANTINED), reading.reason
 
 
 class Engine:
@@ -186,7 +70,7 @@ class Engine:
         self.outlets = outlets
         self._reader = reader
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
-        self._foreign = _foreign(binding)
+        self._foreign = foreign(binding.lane, shared=binding.shared)
         self._handler = binding.handler if binding.lane is Lane.NORMAL else _in_lane(binding.handler)
         self._gate = binding.gate
         self._delays = binding.delays_s()
@@ -377,13 +261,8 @@ class Engine:
 
     def _announce(self, tally: Tally) -> None:
         if self._listeners:
-            self._listeners.on(tally.told(self.binding))
-
-
-def _foreign(binding: Binding) -> frozenset[Kind]:
-    """Return the kinds that are stepped over whatever else was read, so that `fate` is asked only in rare cases."""
-    kinds = (Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED)
-    return frozenset(kind for kind in kinds if fate(binding.lane, binding.shared, Reading(kind, None, "")) is None)
+            binding = self.binding
+            self._listeners.on(tally.told(binding.lane, binding.topic.name, binding.command))
 
 
 def _in_lane(handler: Handler) -> Handler:

@@ -1,0 +1,92 @@
+"""What a strand notes while it carries a piece, so that one fact is announced for many messages.
+
+The usual outcome and the usual verdict are not counted at all, only what differs from them: they are what is left of
+the messages that the piece has finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from shadowstream.events import Carried, Outcome
+
+if TYPE_CHECKING:
+    from shadowstream.kafka.offsets import Piece
+    from shadowstream.lane import Lane
+
+__all__ = ["Tally"]
+
+ANNOUNCE_S = 1.0
+
+
+class Tally:
+    """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
+
+    __slots__ = (
+        "announce_at",
+        "deferred",
+        "error",
+        "first",
+        "now",
+        "outcomes",
+        "partition",
+        "piece",
+        "reasons",
+        "seconds",
+        "soft",
+        "stepped_over",
+        "verdicts",
+        "wall",
+    )
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.partition = piece.messages[0].partition() or 0
+        self.now = monotonic()
+        """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
+        self.wall = time.time() - self.now
+        """Unix seconds at monotonic zero."""
+        self.error: BaseException | None = None
+        """What the handler raised at its last attempt."""
+        self.begin()
+
+    def begin(self) -> None:
+        """Start counting anew."""
+        self.announce_at = self.now + ANNOUNCE_S
+        self.first = self.piece.done
+        """Where in the piece the counting began: whatever is not counted otherwise was handled."""
+        self.stepped_over = self.deferred = self.soft = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        """All outcomes but handled."""
+        self.verdicts: Counter[str] = Counter()
+        """All verdicts but admissions, of which each has a time in ``seconds``."""
+        self.reasons: Counter[str] = Counter()
+        self.seconds: list[float] = []
+
+    def tick(self) -> float:
+        """Look at the clock."""
+        self.now = monotonic()
+        return self.now
+
+    def told(self, lane: Lane, topic: str, command: str) -> Carried:
+        """Return what happened as a fact, and start anew."""
+        others = sum(self.outcomes.values()) + self.stepped_over + self.deferred
+        self.outcomes[Outcome.HANDLED] = self.piece.done - self.first - others
+        self.verdicts["admit"] = len(self.seconds) - self.soft
+        self.verdicts["admit_soft"] = self.soft
+        fact = Carried(
+            lane,
+            topic,
+            self.partition,
+            command,
+            +self.outcomes,
+            self.stepped_over,
+            +self.verdicts,
+            self.reasons,
+            tuple(self.seconds),
+        )
+        self.begin()
+        return fact

@@ -24,7 +24,8 @@ from shadowstream.headers import (
     Reading,
     encode,
 )
-from shadowstream.lane import Mark
+from shadowstream.kafka.engine import fate
+from shadowstream.lane import Lane, Mark
 
 NOW = 1_795_480_000.0
 EXP = int(NOW) + 3600
@@ -681,6 +682,32 @@ def test_any_headers_read_as_exactly_one_of_four_kinds_and_never_raise(
     assert reader.read(headers, now) == reading
     ours = [value for name, value in headers if name == "x-shadow"]
     assert (reading.kind is Kind.NORMAL) is (not ours)
+
+
+many = st.lists(st.tuples(st.sampled_from(["trace", "x-shadow", "X-Shadow", "other-id"]), values), max_size=140)
+
+
+@steady
+@given(reader=readers, batch=st.lists(st.none() | st.lists(st.tuples(names, values), max_size=6) | many, max_size=5))
+def test_a_look_at_many_messages_calls_them_unmarked_only_where_each_reads_as_plainly_normal(
+    reader: MarkReader, batch: list[list[tuple[str, bytes | None]] | None]
+) -> None:
+    plain = all(reader.read(headers, NOW) is NORMAL for headers in batch)
+    assert not reader.unmarked(batch) or plain
+    # Never missed where it pays: messages without any name of the mark's length.
+    lengths = {len(name) for headers in batch for name, _ in headers or ()}
+    assert reader.unmarked(batch) or not plain or len(reader.name) in lengths
+
+
+@steady
+@given(reader=readers, headers=st.none() | st.lists(st.tuples(names, values), max_size=6) | many, now=clocks)
+def test_a_message_has_a_mark_exactly_where_its_reading_is_one_for_the_shadow_lane_to_judge(
+    reader: MarkReader, headers: list[tuple[str, bytes | None]] | None, now: float
+) -> None:
+    reading = reader.read(headers, now)
+    shadows = reading.kind is not Kind.NORMAL and reading.reason != "too_many_headers"
+    assert reader.marked(headers) is shadows
+    assert shadows is (fate(Lane.SHADOW, shared=True, reading=reading) is not None or reading.kind is Kind.SHADOW)
 
 
 @steady

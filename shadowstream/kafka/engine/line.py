@@ -52,6 +52,7 @@ CANCELLED: Final = Outcome.CANCELLED
 ADMIT: Final = Verdict.ADMIT
 WAIT: Final = Verdict.WAIT
 
+STEPPED_OVER: Final = Reading(Kind.SHADOW, None, "")
 SLICE_S = 0.1
 
 
@@ -138,7 +139,12 @@ class Engine:
         return self._read_each(headers, broken, tally)
 
     def _read_each(self, headers: list[Headers | None], broken: set[int], tally: Tally) -> Iterator[Reading]:
+        skims = self._mine is Kind.NORMAL and self.binding.shared
         for number, each in enumerate(headers):
+            if skims and self._reader.marked(each):
+                # Shadow's to judge (`fate`): what the mark is worth changes nothing here.
+                yield STEPPED_OVER
+                continue
             reading = UNREADABLE if number in broken else self._reader.read(each, tally.now + tally.wall)
             if reading is NEAR_MISS and self._mine is Kind.NORMAL:
                 tally.reasons[reading.reason] += 1

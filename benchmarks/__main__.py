@@ -33,7 +33,7 @@ The broker starts and ends by itself, in a container. The table goes to stdout, 
 to JSON. Sides take turns in fresh processes, and each ratio comes with its own noise: the same side measured against
 itself. A control marked TOO NOISY means that the machine was too busy to compare anything: run it on a quiet one.
 
-  python -m benchmarks                           about eleven minutes, writes benchmarks/results/
+  python -m benchmarks                           about ten minutes, writes benchmarks/results/
   python -m benchmarks --quick                   about a minute and a half, writes nothing: does it run at all?
   python -m benchmarks --only a,d --json out.json
 

@@ -174,7 +174,7 @@ def plain_rows(runs: list[dict[str, Any]]) -> list[Row]:
 def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
     """Return the rows of the table, and everything measured."""
     third_s, settle_s = (3.0, 0.5) if quick else (14.0, 2.0)
-    repeats = {10: 1, 50: 1} if quick else {0: 1, 1: 1, 10: 1, 50: 3}
+    repeats = {10: 1, 50: 1} if quick else {0: 1, 1: 1, 10: 1, 50: 5}
     worker: dict[int, list[dict[str, Any]]] = {times: [] for times in repeats}
     for turn in range(max(repeats.values())):
         for times in (times for times, wanted in repeats.items() if turn < wanted):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import TracebackType
 
-__all__ = ["Lane", "Mark", "current", "current_lane", "entered", "is_shadow"]
+__all__ = ["Lane", "Mark", "current", "current_lane", "entered", "is_shadow", "mark_here"]
 
 RUN_ID = re.compile(r"[a-z0-9-]{1,40}", re.ASCII)
 
@@ -60,6 +60,10 @@ class Mark:
 
 
 _current: ContextVar[Mark | None] = ContextVar("shadowstream.mark", default=None)
+
+
+mark_here = _current.get
+"""`current`, without a call of a Python function: for what is done for each message."""
 
 
 def current() -> Mark | None:

@@ -48,7 +48,7 @@ POLL_S = 0.1
 ROOM_S = 0.25
 """How long a full topic is waited for before its partitions are paused."""
 STEP_S = 0.005
-"""How long the reading waits for the handling while there is a backlog."""
+"""How long the reading waits for the handling at most, while there is a backlog."""
 LEVELS_EVERY_S = 1.0
 
 
@@ -118,7 +118,8 @@ class Cursor:
     def turn(self) -> None:
         """Do one round: read a batch, hand it over, commit and announce what is due."""
         batch = self._fetched()
-        for (topic, partition), messages in _by_place(batch, self._parts.strands).items():
+        places = _by_place(batch, self._parts.strands)
+        for (topic, partition), messages in places.items():
             window = self._windows.get((topic, partition))
             if window is not None:
                 # The books first: a strand may finish and empty a piece before put() returns.
@@ -126,8 +127,8 @@ class Cursor:
                 for strand, piece in strands.pieces(partition, messages):
                     window.opened(piece)
                     strands.put(strand, piece)
-                if len(batch) == self._parts.settings.batch:
-                    self._fall_in_step(strands)
+        if len(batch) == self._parts.settings.batch:
+            self._fall_in_step({topic for topic, _ in places})
         self._make_room()
         self._tick(time.monotonic())
         for failure in self._parts.failures:
@@ -165,16 +166,17 @@ class Cursor:
             elif level >= 1.0 and not self._room_came(strands):
                 self._pause(topic)
 
-    def _fall_in_step(self, strands: Strands) -> None:
-        """Wait a moment for the strands when there is a backlog: what is read just before it is handled is still near.
+    def _fall_in_step(self, topics: set[str]) -> None:
+        """Wait a moment for these topics' strands when there is a backlog: what is read should be handled soon.
 
         Messages that wait by the thousand have left the processor's caches when their turn comes, and reading on takes
         the interpreter from the strands besides.
         """
         until = time.monotonic() + STEP_S
-        while strands.waiting() > self._parts.settings.batch and (left := until - time.monotonic()) > 0:
-            self._parts.room.clear()
-            self._parts.room.wait(left)
+        for strands in map(self._parts.strands.__getitem__, topics):
+            while strands.waiting() > self._parts.settings.batch and (left := until - time.monotonic()) > 0:
+                self._parts.room.clear()
+                self._parts.room.wait(left)
 
     def _room_came(self, strands: Strands) -> bool:
         until = time.monotonic() + ROOM_S

@@ -24,7 +24,7 @@ from shadowstream.config import Route
 from shadowstream.errors import MarkError
 from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_of
 from shadowstream.kafka.offsets import source
-from shadowstream.lane import Lane, Mark, current
+from shadowstream.lane import Lane, Mark, mark_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,14 +84,18 @@ class Producer:
             ConfigError: the work at hand is shadow and the shadow lane is off.
             SetupError: the client refuses a property of the lane.
         """
-        mark = current()
+        mark = mark_here()
         pairs: Any = headers
         if headers is not None:
             mark, pairs = self._agreed(mark, headers)
         if mark is None:
-            client = self._normal or self._client(Lane.NORMAL)
+            client = self._normal
+            if client is None:
+                client = self._client(Lane.NORMAL)
         else:
-            client = self._shadow or self._client(Lane.SHADOW)
+            client = self._shadow
+            if client is None:
+                client = self._client(Lane.SHADOW)
             last, fresh_until, stamp = self._stamped
             if mark is not last or monotonic() > fresh_until:
                 stamp = self._stamp(mark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
@@ -177,6 +178,24 @@ def test_what_a_handler_produced_is_not_lost_when_its_process_is_killed_right_af
         eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "the source committed after the delivery")
 
     assert standing == {0: 0}
+
+
+def test_the_shadow_process_steps_back_from_the_processor_and_the_normal_one_does_not(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    # The rig asks for 0, so that tests are quick; here shadow has what it has when nobody says anything.
+    sections = {"shadow.worker": {"nice": 10}}
+    with Service(rig, HANGING.format(topic=topic), {topic: {}}, **sections) as service:
+        rig.send(topic, ["n0"])
+        rig.send(topic, ["s0"], MARKED)
+        eventually(lambda: all(service.journal(lane) for lane in Lane), "both lanes at work")
+        pids = {lane: service.pid(lane) or 0 for lane in Lane}
+        claims = {
+            lane: (os.getpriority(os.PRIO_PROCESS, pid), os.sched_getscheduler(pid)) for lane, pid in pids.items()
+        }
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert claims == {Lane.NORMAL: (own, os.SCHED_OTHER), Lane.SHADOW: (own + 10, os.SCHED_BATCH)}
 
 
 WRONG = """

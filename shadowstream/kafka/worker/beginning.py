@@ -7,6 +7,7 @@ shadow group's place is written before either starts
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
@@ -28,18 +29,31 @@ log = logger_of("beginning")
 
 OFFSETS_S = 30.0
 SEED_S = 3.0
+AGAIN_S = 0.1
 
 
 def seed(settings: Settings, topics: Sequence[str]) -> None:
     """Write down where the shadow group begins, for partitions it has not read yet; a best effort of seconds."""
     shared = [topic for topic in topics if settings.topic(topic, Lane.SHADOW).source == topic]
     client = consumer_of(settings.of(Lane.SHADOW), **QUIET)
+    until = time.monotonic() + SEED_S
     try:
-        _seed(settings, client, shared)
-    except (KafkaException, BrokerError) as error:
-        log.warning("shadow_not_seeded error=%s", error)
+        while error := _not_seeded(settings, client, shared):
+            # A coordinator that is just being made says no at once, and yes a moment later.
+            if time.monotonic() > until:
+                log.warning("shadow_not_seeded error=%s", error)
+                return
+            time.sleep(AGAIN_S)
     finally:
         client.close()
+
+
+def _not_seeded(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Exception | None:
+    try:
+        _seed(settings, client, topics)
+    except (KafkaException, BrokerError) as error:
+        return error
+    return None
 
 
 def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> None:

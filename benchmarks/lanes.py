@@ -178,8 +178,6 @@ def flood(settings: ss.Settings, topic: str, folder: Path, plan: Span) -> None:
     """Send shadow messages, a hundredth of a second's worth at a time; prints how many a second it managed."""
     # It stands for other machines, so it must not take the processor from those that are measured.
     os.nice(10)
-    if hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
     client = ss.Producer(settings)
     client.list_topics(topic, timeout=10)
     begin = told(folder, "flood") + int(plan.after_s * SECOND)

@@ -180,7 +180,7 @@ class Worker:
 
     def _run_here(self, lane: Lane) -> int:
         """Run one lane in this process, its cursor in the main thread."""
-        _step_back(self.settings.of(lane).worker.nice)
+        os.nice(self.settings.of(lane).worker.nice)
         _collect_less_often()
         cursor = self._assembled(lane)
         watch_parent(cursor.stop)
@@ -209,13 +209,6 @@ def _lanes_of(name: str | None) -> list[Lane]:
     if name not in {"both", "normal", "shadow"}:
         raise SetupError(f"lanes={name!r}: use 'both', 'normal' or 'shadow'")
     return list(Lane) if name == "both" else [Lane(name)]
-
-
-def _step_back(nice: int) -> None:
-    """Lower this process's claim to the processor, and on Linux let its waking up interrupt nobody who runs."""
-    os.nice(nice)
-    if nice > 0 and hasattr(os, "SCHED_BATCH"):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _collect_less_often() -> None:

@@ -7,6 +7,8 @@ import signal
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+import pytest
+
 from shadowstream.lane import Lane
 from tests.broker.rig import MARKED, eventually
 from tests.broker.service import Service, alive, kill
@@ -247,6 +249,36 @@ def test_a_lane_ends_when_its_parent_was_killed(rig: Rig) -> None:
 
     assert None not in lanes
     assert rig.caught_up(Lane.NORMAL, topic), "and they drained first"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_both_lanes_finish_what_they_have_begun_and_exits_with_0(
+    rig: Rig, number: signal.Signals
+) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    rig.send(topic, ["n0"])
+    rig.send(topic, ["s0"], MARKED)
+    with Service(rig, SLOW.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: all(service.journal(lane, "begun") for lane in Lane), "a handler at work in each lane")
+        service.signal(number)
+        # Nobody has to hurry: the handlers end when the test says so.
+        (rig.folder / "end").touch()
+
+        assert service.stopped() == 0
+
+    assert [service.done(lane) for lane in Lane] == [{"n0": 1}, {"s0": 1}]
+    assert all(rig.caught_up(lane, topic) for lane in Lane)
+
+
+SLOW = """
+@worker.handles("{topic}")
+def handler(message):
+    note(message, "begun")
+    while not os.path.exists("end"):
+        time.sleep(0.02)
+    note(message)
+"""
 
 
 def test_a_second_signal_ends_the_worker_at_once(rig: Rig) -> None:

@@ -96,7 +96,7 @@ class Engine:
         # Said before `cancelled` is looked at: whoever cancels looks the other way round.
         piece.running = True
         try:
-            self._carry(piece, tally)
+            self._carry(tally)
         except Interrupted:
             pass
         finally:
@@ -104,23 +104,23 @@ class Engine:
             piece.close()
             self._announce(tally)
 
-    def _carry(self, piece: Piece, tally: Tally) -> None:
+    def _carry(self, tally: Tally) -> None:
         """Carry one message after the other: read mark, ask gate, run handler, tell gate, settle."""
-        mine, attempt = self._mine, self._attempt
+        piece, mine, attempt = tally.piece, self._mine, self._attempt
         for raw, reading in zip(piece.messages, self._readings(piece.messages, tally), strict=False):
             if piece.cancelled:
                 return
             if reading.kind is not mine:
-                self._aside(raw, reading, piece, tally)
+                self._aside(raw, reading, tally)
             else:
                 message = Message(raw, reading.mark)
                 outcome = attempt(message, tally)
                 if outcome is not HANDLED:
-                    outcome = self._persevere(message, outcome, piece, tally)
+                    outcome = self._persevere(message, outcome, tally)
                     if outcome is CANCELLED:
                         return
                 if piece.outputs or outcome is not HANDLED:
-                    self._count(raw, outcome, piece, tally)
+                    self._count(raw, outcome, tally)
             piece.done += 1
 
     def _readings(self, messages: Sequence[RawMessage], tally: Tally) -> Iterator[Reading]:
@@ -157,12 +157,12 @@ class Engine:
             yield reading
 
     def _untimed(self, message: Message, tally: Tally) -> Outcome:
-        """Run the handler once; nobody is to be asked or told, and nothing wants to know the time."""
+        """Run the handler once and take note of whatever it raises; nothing here wants to know the time."""
         try:
             self._handler(message)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
             tally.error = error
-            return FAILED
+            return CANCELLED if isinstance(error, asyncio.CancelledError) else FAILED
         return HANDLED
 
     def _timed(self, message: Message, tally: Tally) -> Outcome:
@@ -177,39 +177,31 @@ class Engine:
 
     def _gated(self, message: Message, tally: Tally) -> Outcome | Ticket:
         """Ask the gate, run the handler once in its lane, tell the gate; a refusal comes back as its ticket."""
-        began = tally.now
-        if began >= tally.announce_at:
-            self._announce(tally)
-        ticket = self._gate.enter(began)
+        ticket = self._gate.enter(tally.now)
         if ticket.verdict is not ADMIT:
             return ticket
-        outcome = HANDLED
-        try:
-            self._handler(message)
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is recorded, and the lane goes on
-            tally.error = error
-            outcome = CANCELLED if isinstance(error, asyncio.CancelledError) else FAILED
-        tally.now = now = monotonic()
-        self._gate.leave(ticket, outcome, now)
-        tally.seconds.append(now - began)
+        outcome = self._timed(message, tally)
+        self._gate.leave(ticket, outcome, tally.now)
         if ticket.soft:
             tally.soft += 1
         return outcome
 
-    def _persevere(self, message: Message, result: Outcome | Ticket, piece: Piece, tally: Tally) -> Outcome:
+    def _persevere(self, message: Message, result: Outcome | Ticket, tally: Tally) -> Outcome:
         """Go on with a message that was refused or failed at first: wait, retry, give up."""
         delays = iter(self._delays)
         while result is not HANDLED:
             if isinstance(result, Ticket):
                 tally.verdicts[result.verdict] += 1
                 if result.verdict is not WAIT:
-                    return self._refused(message.raw, result, piece)
+                    return self._refused(message.raw, result, tally.piece)
                 rest_s = result.wait_s
             elif (delay_s := next(delays, None)) is not None:
                 rest_s = delay_s
             else:
-                return self._dead_letter(message.raw, tally.error, piece)
-            if not self._rested(rest_s, piece, tally):
+                return self._dead_letter(message.raw, tally.error, tally.piece)
+            if tally.now >= tally.announce_at:
+                self._announce(tally)
+            if not self._rested(rest_s, tally):
                 return CANCELLED
             if message.mark is not None and self._reader.stale(message.mark, tally.now + tally.wall):
                 return Outcome.EXPIRED
@@ -233,7 +225,7 @@ class Engine:
         self.outlets.park(raw, piece)
         return Outcome.PARKED
 
-    def _aside(self, raw: RawMessage, reading: Reading, piece: Piece, tally: Tally) -> None:
+    def _aside(self, raw: RawMessage, reading: Reading, tally: Tally) -> None:
         """Do what is to be done with a message that this lane does not handle."""
         verdict = None if reading.kind in self._foreign else fate(self.binding.lane, self.binding.shared, reading)
         if verdict is None:
@@ -242,13 +234,13 @@ class Engine:
         outcome, reason = verdict
         if outcome is Outcome.QUARANTINED:
             tally.reasons[reason] += 1
-            self.outlets.quarantine(raw, piece, reason)
+            self.outlets.quarantine(raw, tally.piece, reason)
         tally.outcomes[outcome] += 1
 
-    def _rested(self, seconds: float, piece: Piece, tally: Tally) -> bool:
+    def _rested(self, seconds: float, tally: Tally) -> bool:
         """Rest; False when the work was called off meanwhile."""
         until = tally.tick() + seconds
-        while not piece.cancelled:
+        while not tally.piece.cancelled:
             if (left := until - tally.tick()) <= 0:
                 return True
             self._stopping.wait(min(left, SLICE_S))
@@ -257,9 +249,9 @@ class Engine:
     def _lost_output(self, piece: Piece) -> Callable[[RawMessage, str], object]:
         return lambda raw, error: self._dead_letter(raw, RuntimeError(error), piece)
 
-    def _count(self, raw: RawMessage, outcome: Outcome, piece: Piece, tally: Tally) -> None:
+    def _count(self, raw: RawMessage, outcome: Outcome, tally: Tally) -> None:
         """Count an outcome, unless it depends on outputs that wait to be delivered: `answered` counts those."""
-        if piece.ended(offset_of(raw), handled=outcome is HANDLED):
+        if tally.piece.ended(offset_of(raw), handled=outcome is HANDLED):
             tally.deferred += 1
         elif outcome is not HANDLED:
             tally.outcomes[outcome] += 1

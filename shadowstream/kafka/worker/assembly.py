@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_of, logger_of, mark_reader, producer_of
+from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.outlets import Outlets
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from shadowstream.kafka.message import Message
 
 __all__ = ["OnLoop", "Registration", "assemble"]
-
-log = logger_of("assembly")
-
-OFFSETS_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,7 +139,6 @@ class Worker:
     def _check(self, *, fail_fast: bool) -> None:
         if not self._registrations:
             raise SetupError('no topic has a handler: decorate a function with @worker.handles("TOPIC")')
-        usable(self.settings.normal)
         if not fail_fast:
             return
         client = producer_of(self.settings.normal, **QUIET)
@@ -158,14 +157,16 @@ class Worker:
         return sorted(names)
 
     def _lanes_to_run(self) -> list[Lane]:
-        """Return the lanes that can run: where something is wrong with shadow alone, normal runs without it."""
-        if Lane.SHADOW not in self._lanes:
+        """Return the lanes that can run: where something is wrong with shadow alone, normal runs without it.
+
+        A lane that runs alone is not looked at here: whoever puts it together says the same of it.
+        """
+        if len(self._lanes) == 1:
             return self._lanes
+        usable(self.settings.normal)
         try:
             usable(self.settings.of(Lane.SHADOW))
         except (ConfigError, SetupError) as error:
-            if self._lanes == [Lane.SHADOW]:
-                raise
             self._shadow_off = tuple(map(str, self.settings.shadow_problems)) or (str(error),)
         else:
             return self._lanes

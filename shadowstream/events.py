@@ -30,6 +30,7 @@ __all__ = [
     "ShadowOff",
     "Transition",
     "Troubled",
+    "Uncovered",
 ]
 
 log = logging.getLogger("shadowstream.events")
@@ -99,6 +100,15 @@ class GateLevel(Event):
 @dataclass(frozen=True, slots=True)
 class Lagging(Event):
     """How far a cursor is behind the end of its partition, announced about once a second."""
+
+    topic: str
+    partition: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered(Event):
+    """How many finished messages of a partition a crash would repeat now, announced about once a second."""
 
     topic: str
     partition: int

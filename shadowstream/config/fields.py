@@ -311,6 +311,7 @@ BREAKERS = MappingProxyType(
         "open_for": _of(BreakerRule, "open_for_s", positive_duration),
         "half_open": _of(BreakerRule, "half_open", whole(1)),
         "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
+        "timeout": _of(BreakerRule, "timeout_s", positive_duration, null=True),
     }
 )
 KEYS = MappingProxyType(

@@ -115,6 +115,8 @@ class BreakerRule:
     """Calls admitted while half-open; all must succeed."""
     max_concurrent: int | None = None
     """Calls at the same time; None: no cap."""
+    timeout_s: float | None = None
+    """How long a call may take; an async handler is cancelled then, a sync one is reported. None: for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from confluent_kafka import KafkaError
     from confluent_kafka import Message as RawMessage
 
     from shadowstream.lane import Mark
 
-__all__ = ["Message"]
+__all__ = ["Batch", "Message"]
 
 
 class Message:
@@ -83,6 +86,30 @@ class Message:
         """Return the client's error that stands in a message's place; None in a handler, where none arrives."""
         return self.raw.error()
 
+    def ack(self) -> None:
+        """Say that the message is done, when its handler settles by hand; from any thread, once.
+
+        Raises:
+            SetupError: its handler does not settle by hand.
+        """
+        raise _not_by_hand("ack")
+
+    def nack(self, delay_s: float = 0.0) -> None:  # noqa: ARG002 - for those that are settled by hand
+        """Ask for the message again after a delay, when its handler settles by hand.
+
+        Raises:
+            SetupError: its handler does not settle by hand.
+        """
+        raise _not_by_hand("nack")
+
+    def park(self) -> None:
+        """Set a shadow message aside in its parking topic, when its handler settles by hand.
+
+        Raises:
+            SetupError: its handler does not settle by hand, or the message is a normal one.
+        """
+        raise _not_by_hand("park")
+
     def __len__(self) -> int:
         """Return the payload's size in bytes."""
         return len(self.raw)
@@ -98,3 +125,21 @@ class Message:
     def __repr__(self) -> str:
         """Name it by its place in the log and its lane."""
         return f"<Message {self} {self.lane}>"
+
+
+class Batch(list[Message]):
+    """Messages that a handler is given together: one partition's, in order, of one run."""
+
+    __slots__ = ("mark",)
+
+    def __init__(self, messages: Iterable[Message], mark: Mark | None) -> None:
+        super().__init__(messages)
+        self.mark = mark
+        """The mark that they carry; None in the normal lane."""
+
+
+def _not_by_hand(call: str) -> SetupError:
+    return SetupError(
+        f'{call}(): this handler\'s messages are settled when it returns; register it with settle="by_hand" to do it'
+        " yourself"
+    )

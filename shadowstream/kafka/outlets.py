@@ -13,7 +13,6 @@ after the copy's delivery report. Traps:
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -26,6 +25,7 @@ from confluent_kafka import KafkaError, KafkaException
 from shadowstream.events import CopyFailed
 from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
+from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.offsets import offset_of
 from shadowstream.lane import Lane
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.kafka.offsets import Piece
 
-__all__ = ["Interrupted", "Outlets", "headers_of", "side_topics"]
+__all__ = ["Interrupted", "Outlets", "Story", "headers_of", "side_topics"]
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -68,6 +68,33 @@ class Copy:
     token: tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happened to a message so far, for whoever reads its dead letter."""
+
+    command: str
+    lane: Lane
+    attempts: int = 0
+    first_failed_at: float = 0.0
+    """Unix seconds."""
+    failed_at: float = 0.0
+    """Unix seconds."""
+
+    def failed(self, now: float) -> Story:
+        """Return the story with one more failure."""
+        return replace(self, attempts=self.attempts + 1, first_failed_at=self.first_failed_at or now, failed_at=now)
+
+    def headers(self) -> Headers:
+        """Return it as headers; times in Unix milliseconds."""
+        return [
+            ("shadowstream-lane", self.lane.encode()),
+            ("shadowstream-command", self.command.encode()),
+            ("shadowstream-attempts", b"%d" % self.attempts),
+            ("shadowstream-first-failed", b"%d" % (self.first_failed_at * 1000)),
+            ("shadowstream-failed-at", b"%d" % (self.failed_at * 1000)),
+        ]
+
+
 def side_topics(name: str, lane: Lane) -> dict[str, str]:
     """Return where a topic's parked, quarantined and dead-lettered messages of one lane go."""
     dead = f"{name}.dlq" if lane is Lane.NORMAL else f"{name}.shadow.dlq"
@@ -89,12 +116,22 @@ def headers_of(raw: RawMessage) -> Headers | None:
 class Outlets:
     """Sends one lane's copies of one topic's messages; shared by its strands."""
 
-    def __init__(self, client: RawProducer, name: str, lane: Lane, group: str, listeners: Listeners) -> None:
+    def __init__(
+        self,
+        client: RawProducer,
+        name: str,
+        lane: Lane,
+        group: str,
+        listeners: Listeners,
+        *,
+        clock: Clock = REAL_CLOCK,
+    ) -> None:
         self._client = client
         self._topics = side_topics(name, lane)
         self._lane = lane
         self._group = group
         self._listeners = listeners
+        self._now = clock.monotonic
         self._again: deque[tuple[float, Copy]] = deque()
         self._throttle = Throttle(logger_of("outlets").error)
 
@@ -107,14 +144,14 @@ class Outlets:
         readable = reason != UNREADABLE.reason
         self._send("quarantine", raw, piece, [("shadowstream-reason", reason.encode())], readable=readable)
 
-    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException) -> None:
+    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException, story: Story) -> None:
         """Set a message aside that its handler could not handle."""
-        self._send("dlq", raw, piece, _exception_headers(error))
+        self._send("dlq", raw, piece, [*story.headers(), *_exception_headers(error)])
 
     def serve(self) -> None:
         """Take delivery reports and send again what is due; the owner thread calls it on every turn."""
         self._client.poll(0)
-        while self._again and self._again[0][0] <= time.monotonic():
+        while self._again and self._again[0][0] <= self._now():
             self._queue(self._again.popleft()[1])
 
     def _send(self, kind: str, raw: RawMessage, piece: Piece, why: Headers, *, readable: bool = True) -> None:
@@ -162,7 +199,7 @@ class Outlets:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and copy.value is not None:
             headers = [*copy.headers, ("shadowstream-left-out", b"value")]
             copy = replace(copy, value=None, headers=headers)
-        self._again.append((time.monotonic() + RETRY_S, copy))
+        self._again.append((self._now() + RETRY_S, copy))
 
 
 def _origin(raw: RawMessage, group: str) -> Headers:
@@ -179,10 +216,15 @@ def _origin(raw: RawMessage, group: str) -> Headers:
 
 
 def _exception_headers(error: BaseException) -> Headers:
-    kind = type(error)
+    kind, cause = type(error), error.__cause__ or error.__context__
     trace = "".join(traceback.format_exception(error))
     return [
-        ("kafka_dlt-exception-fqcn", f"{kind.__module__}.{kind.__qualname__}".encode()),
+        ("kafka_dlt-exception-fqcn", _name(kind)),
         ("kafka_dlt-exception-message", str(error).encode(errors="replace")[:MAX_TEXT]),
         ("kafka_dlt-exception-stacktrace", trace.encode(errors="replace")[-MAX_TRACE:]),
+        *([("kafka_dlt-exception-cause-fqcn", _name(type(cause)))] if cause is not None else ()),
     ]
+
+
+def _name(kind: type[BaseException]) -> bytes:
+    return f"{kind.__module__}.{kind.__qualname__}".encode()

@@ -37,6 +37,7 @@ from shadowstream.events import (
     ShadowOff,
     Transition,
     Troubled,
+    Uncovered,
 )
 from shadowstream.lane import Lane
 from shadowstream.metrics.serving import MetricsServer
@@ -65,6 +66,32 @@ MAX_REASONS = 100
 MAX_LAG_ROWS = 10_000
 
 
+class PartitionRows:
+    """A gauge with a row for each partition, and one row in which the partitions beyond the bound share."""
+
+    def __init__(self, table: Table, topics: Names) -> None:
+        self._table = table
+        self._topics = topics
+        self._hidden: dict[tuple[str, str, str], int] = {}
+
+    def put(self, lane: str, topic: str, partition: int, messages: int) -> None:
+        """Show a partition's number, as last announced."""
+        row = (lane, self._topics.label(topic), str(partition))
+        if row[1] != OTHER and (row in self._table or len(self._table) < MAX_LAG_ROWS):
+            self._table.put(row, messages)
+            return
+        hidden = (lane, topic, str(partition))
+        self._table.add((lane, OTHER, OTHER), messages - self._hidden.get(hidden, 0))
+        self._hidden[hidden] = messages
+
+    def drop(self, lane: str, topic: str, partition: int) -> None:
+        """Show a partition no longer."""
+        row = (lane, topic, str(partition))
+        self._table.drop(row)
+        if row in self._hidden:
+            self._table.add((lane, OTHER, OTHER), -self._hidden.pop(row))
+
+
 class PrometheusHook:
     """Listens to events and keeps their numbers in a registry of its own."""
 
@@ -74,8 +101,6 @@ class PrometheusHook:
         self._commands = Names("command", max_commands)
         self._reasons = Names("reason", MAX_REASONS)
         self._tables: list[Table] = []
-        self._hidden_lag: dict[tuple[str, str, str], int] = {}
-        """Lag of the partitions that share one row, each as last announced."""
         self._add_message_tables()
         self._add_gate_tables()
         self._add_lane_tables()
@@ -92,8 +117,12 @@ class PrometheusHook:
         self._near_misses = self._counter(
             "near_misses", "Normal messages with a header almost like the mark.", "lane", "topic"
         )
-        self._lag = self._gauge(
-            "lag", "Messages between a cursor and the end of its partition.", "lane", "topic", "partition"
+        each = ("lane", "topic", "partition")
+        self._lag = PartitionRows(
+            self._gauge("lag", "Messages between a cursor and the end of its partition.", *each), self._topics
+        )
+        self._uncovered = PartitionRows(
+            self._gauge("uncovered", "Finished messages that a crash would repeat now.", *each), self._topics
         )
         self._copy_failures = self._counter(
             "copy_failures", "Copies (parked, quarantined, dead-lettered) that were not delivered.", "lane", "topic"
@@ -133,8 +162,9 @@ class PrometheusHook:
                     self._on_carried(lane, event)
                 case GateLevel():
                     self._on_level(lane, event)
-                case Lagging():
-                    self._on_lagging(lane, event)
+                case Lagging() | Uncovered():
+                    rows = self._lag if isinstance(event, Lagging) else self._uncovered
+                    rows.put(lane, event.topic, event.partition, event.messages)
                 case Transition():
                     self._on_transition(lane, event)
                 case Rebalanced():
@@ -201,26 +231,14 @@ class PrometheusHook:
         if row[1] != OTHER:
             self._breaker.put(row, BREAKER_STATES.index(event.after))
 
-    def _on_lagging(self, lane: str, event: Lagging) -> None:
-        partition = str(event.partition)
-        row = (lane, self._topics.label(event.topic), partition)
-        if row[1] != OTHER and (row in self._lag or len(self._lag) < MAX_LAG_ROWS):
-            self._lag.put(row, event.messages)
-            return
-        hidden = (lane, event.topic, partition)
-        self._lag.add((lane, OTHER, OTHER), event.messages - self._hidden_lag.get(hidden, 0))
-        self._hidden_lag[hidden] = event.messages
-
     def _on_rebalanced(self, lane: str, event: Rebalanced) -> None:
         self._rebalances.add((lane, event.change), 1)
         if event.change == "assigned":
             return
-        # Somebody else reads these partitions now; our last word on their lag would be shown for ever.
+        # Somebody else reads these partitions now; our last word on them would be shown for ever.
         for topic, partition in event.partitions:
-            row = (lane, topic, str(partition))
-            self._lag.drop(row)
-            if row in self._hidden_lag:
-                self._lag.add((lane, OTHER, OTHER), -self._hidden_lag.pop(row))
+            self._lag.drop(lane, topic, partition)
+            self._uncovered.drop(lane, topic, partition)
 
 
 def serve(hook: PrometheusHook, port: int, address: str = "0.0.0.0") -> MetricsServer | None:  # noqa: S104 - see below

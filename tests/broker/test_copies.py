@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -74,12 +75,19 @@ def test_a_dead_lettered_message_keeps_everything_and_says_where_from_and_why_in
         copy = only(rig, place)
         trace = headers_of(copy)[-1]
         assert kept(copy) == (b"key\xff", BINARY, WRITTEN_AT)
-        assert headers_of(copy)[:-1] == [
+        times = [
+            each for each in headers_of(copy) if each[0] in {"shadowstream-first-failed", "shadowstream-failed-at"}
+        ]
+        assert [each for each in headers_of(copy)[:-1] if each not in times] == [
             *headers,
             *origin(rig, topic, 2, offset, lane),
+            ("shadowstream-lane", lane.encode()),
+            ("shadowstream-command", topic.encode()),
+            ("shadowstream-attempts", b"1"),
             ("kafka_dlt-exception-fqcn", b"builtins.LookupError"),
             ("kafka_dlt-exception-message", f"no such voucher: é {lane}".encode()),
         ]
+        assert [rig.started_at * 1000 < int(value or 0) < time.time() * 1000 for _, value in times] == [True, True]
         assert trace[0] == "kafka_dlt-exception-stacktrace"
         assert b"in handler" in (trace[1] or b"")
     assert sum(rig.ends(f"{topic}.quarantine").values()) + sum(rig.ends(f"{topic}.shadow.parked").values()) == 0

@@ -258,7 +258,7 @@ def test_a_stuck_topic_is_paused_and_polling_goes_on(rig: Rig) -> None:
         assert rig.members(rig.group) == members
         assert [change.change for change in rig.heard.rebalances(Lane.NORMAL)] == ["assigned"]
         assert cursor._paused == {stuck}
-        assert cursor._parts.strands[stuck]._messages <= 30, "what is read and not finished has a bound"
+        assert cursor._parts.crews[stuck].waiting() <= 30, "what is read and not finished has a bound"
 
         released.set()
         eventually(lambda: rig.caught_up(Lane.NORMAL, stuck), "the stuck topic at the end as well")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "shadowstream"
-CONTEXTS = (f"{OURS}.lane", f"{OURS}.kafka.offsets")
+CONTEXTS = (f"{OURS}.lane", f"{OURS}.kafka.offsets.piece")
 """Modules that may hold a ContextVar: it has one value for each piece of work, not one for all."""
 CODE = (OURS, "producers", "consumers", "containers")
 

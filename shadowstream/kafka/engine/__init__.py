@@ -2,6 +2,9 @@
 
 ============  ================================================================================
 ``line``      `Engine`: read mark > ask gate > run handler > tell gate > settle; the order
+``reading``   what each message is, a hundred looked at together
+``attempt``   one call of the handler in its lane, between two calls of the gate
+``settling``  messages that their handler settles itself
 ``fate``      whose message it is, and what becomes of one that is not ours
 ``binding``   what one lane decided about a topic and its handler when the worker was built
 ``tally``     what a strand notes on the way, announced for many messages at once
@@ -10,8 +13,9 @@
 
 from __future__ import annotations
 
+from shadowstream.kafka.engine.attempt import is_async
 from shadowstream.kafka.engine.binding import Binding
 from shadowstream.kafka.engine.fate import fate
 from shadowstream.kafka.engine.line import Engine
 
-__all__ = ["Binding", "Engine", "fate"]
+__all__ = ["Binding", "Engine", "fate", "is_async"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from shadowstream.kafka.clock import REAL_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from shadowstream.config import TopicSettings
     from shadowstream.gate import Gate
-    from shadowstream.kafka.message import Message
     from shadowstream.lane import Lane
 
-    Handler = Callable[[Message], object]
+    Handler = Callable[[Any], object]
 
 __all__ = ["Binding"]
 
@@ -31,9 +32,20 @@ class Binding:
     gate: Gate
     shared: bool
     """Whether the other lane's cursor reads this Kafka topic too."""
-    ended: Callable[[], None] = lambda: None
-    """Called by each strand, in its thread, when it ends."""
+    timeout_s: float | None = None
+    """How long a call may take; None: as long as it likes."""
+    batch: int | None = None
+    """How many messages the handler is given at most, as one list; None: it is given single messages."""
+    by_hand: bool = False
+    """Whether the handler settles its messages itself."""
+    clock: Clock = REAL_CLOCK
 
-    def delays_s(self) -> tuple[float, ...]:
-        """Return how long to rest before each retry."""
-        return tuple(min(self.topic.backoff_s * 2**n, MAX_BACKOFF_S) for n in range(self.topic.retries))
+    def delays_s(self) -> Iterator[float]:
+        """Give how long to rest before each retry: doubled each time, and a random part of the upper half of that.
+
+        "Equal jitter" (M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015): messages that failed
+        together do not come back together.
+        """
+        for attempt in range(self.topic.retries):
+            longest_s = min(self.topic.backoff_s * 2**attempt, MAX_BACKOFF_S)
+            yield longest_s * (1 + self.clock.chance()) / 2

@@ -6,15 +6,15 @@ the messages that the piece has finished.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from shadowstream.events import Carried, Outcome
 
 if TYPE_CHECKING:
+    from shadowstream.kafka.clock import Clock
     from shadowstream.kafka.offsets import Piece
+    from shadowstream.kafka.strands.hands import Hands
     from shadowstream.lane import Lane
 
 __all__ = ["Tally"]
@@ -26,10 +26,13 @@ class Tally:
     """One strand's notes while it carries a piece: the time, and what happened since it was last announced."""
 
     __slots__ = (
+        "_clock",
+        "_wall",
         "announce_at",
         "deferred",
         "error",
         "first",
+        "hands",
         "now",
         "outcomes",
         "partition",
@@ -39,16 +42,16 @@ class Tally:
         "soft",
         "stepped_over",
         "verdicts",
-        "wall",
     )
 
-    def __init__(self, piece: Piece) -> None:
+    def __init__(self, piece: Piece, hands: Hands, clock: Clock) -> None:
         self.piece = piece
+        self.hands = hands
         self.partition = piece.messages[0].partition() or 0
-        self.now = monotonic()
+        self._clock = clock.monotonic
+        self.now = clock.monotonic()
         """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
-        self.wall = time.time() - self.now
-        """Unix seconds at monotonic zero."""
+        self._wall = clock.wall() - self.now
         self.error: BaseException | None = None
         """What the handler raised at its last attempt."""
         self.begin()
@@ -68,8 +71,12 @@ class Tally:
 
     def tick(self) -> float:
         """Look at the clock."""
-        self.now = monotonic()
-        return self.now
+        self.now = now = self._clock()
+        return now
+
+    def unix(self) -> float:
+        """Return the Unix time when the strand last looked at the clock."""
+        return self.now + self._wall
 
     def told(self, lane: Lane, topic: str, command: str) -> Carried:
         """Return what happened as a fact, and start anew."""

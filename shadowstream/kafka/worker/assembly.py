@@ -7,36 +7,33 @@ messages between would be lost (``test_the_first_start_of_the_shadow_group_begin
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import threading
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.cursor import Cursor, Parts
-from shadowstream.kafka.engine import Binding, Engine
+from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.outlets import Outlets
+from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.worker.beginning import start_at
-from shadowstream.kafka.worker.strands import Strands
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Sequence
 
     from confluent_kafka import KafkaError, TopicPartition
-    from confluent_kafka import Producer as RawProducer
 
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
-    from shadowstream.headers import MarkReader
     from shadowstream.kafka.engine.binding import Handler
-    from shadowstream.kafka.message import Message
+    from shadowstream.kafka.strands import Crew
 
-__all__ = ["OnLoop", "Registration", "assemble"]
+    Settle = Literal["on_return", "by_hand"]
+
+__all__ = ["Registration", "Settle", "assemble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +43,8 @@ class Registration:
     topic: str
     command: str
     handler: Handler
+    batch: int | None = None
+    settle: Settle = "on_return"
 
 
 def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registration], listeners: Listeners) -> Cursor:
@@ -71,70 +70,57 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
         gates=Gates(ours, listeners),
         start_at=start_at(settings, lane, consumer),
     )
-    client = producer_of(ours)
-    reader = mark_reader(settings.mark)
+    crews = _Crews(settings, ours, parts)
     for registration in registrations:
         topic = settings.topic(registration.topic, lane)
         if lane is Lane.NORMAL or topic.enabled:
-            parts.strands[topic.source] = Strands(_engine(ours, registration, parts, client, reader), parts.ended)
+            parts.crews[topic.source] = crews.crew(registration)
     cursor = Cursor(parts)
     return cursor
 
 
-def _engine(
-    ours: LaneSettings, registration: Registration, parts: Parts, client: RawProducer, reader: MarkReader
-) -> Engine:
-    topic = ours.topics[registration.topic]
-    handler, ended = _synchronous(registration.handler)
-    on_refusal = Verdict(topic.on_limit) if ours.lane is Lane.SHADOW else Verdict.WAIT
-    binding = Binding(
-        lane=ours.lane,
-        topic=topic,
-        command=registration.command,
-        handler=handler,
-        gate=parts.gates.gate(registration.command, on_refusal),
-        shared=_shared(topic),
-        ended=ended,
-    )
-    outlets = Outlets(client, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
-    return Engine(binding, reader, outlets, parts.listeners, parts.stopping)
+class _Crews:
+    """Makes each topic's engine and who carries it, from what the lane has in common."""
+
+    def __init__(self, settings: Settings, ours: LaneSettings, parts: Parts) -> None:
+        self._ours = ours
+        self._parts = parts
+        self._client = producer_of(ours)
+        self._reader = mark_reader(settings.mark)
+
+    def crew(self, registration: Registration) -> Crew:
+        engine = self._engine(registration)
+        if is_async(registration.handler):
+            return Tasks(engine, self._parts.ended, self._loop)
+        return Threads(engine, self._parts.ended, self._parts.stopping)
+
+    @cached_property
+    def _loop(self) -> LaneLoop:
+        return LaneLoop(f"{self._ours.lane}-loop")
+
+    def _engine(self, registration: Registration) -> Engine:
+        ours, parts = self._ours, self._parts
+        topic, command = ours.topics[registration.topic], registration.command
+        rule = ours.breaker(command)
+        binding = Binding(
+            lane=ours.lane,
+            topic=topic,
+            command=command,
+            handler=registration.handler,
+            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane)),
+            shared=topic.enabled and topic.route is Route.SAME,
+            timeout_s=rule.timeout_s if rule else None,
+            batch=registration.batch,
+            by_hand=registration.settle == "by_hand",
+        )
+        outlets = Outlets(self._client, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
+        return Engine(binding, self._reader, outlets, parts.listeners)
 
 
-def _shared(topic: TopicSettings) -> bool:
-    return topic.enabled and topic.route is Route.SAME
+def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:
+    return Verdict(topic.on_limit) if lane is Lane.SHADOW else Verdict.WAIT
 
 
 def _incremental(ours: LaneSettings) -> bool:
     cooperative = "cooperative" in str(ours.kafka.get("partition.assignment.strategy", ""))
     return cooperative or ours.kafka.get("group.protocol") == "consumer"
-
-
-class OnLoop:
-    """Calls an async handler from a strand: each strand has an event loop of its own, each call its own context."""
-
-    def __init__(self, handler: Callable[[Any], Coroutine[Any, Any, object]]) -> None:
-        self._handler = handler
-        self._loops = threading.local()
-
-    def __call__(self, message: Message) -> object:
-        """Run the handler to its end on this thread's loop."""
-        if not hasattr(self._loops, "runner"):
-            self._loops.runner = asyncio.Runner()
-        return self._loops.runner.run(self._handler(message), context=copy_context())
-
-    def close(self) -> None:
-        """Close this thread's loop, and cancel what the handler left running on it."""
-        if hasattr(self._loops, "runner"):
-            self._loops.runner.close()
-
-
-def _synchronous(handler: Handler) -> tuple[Handler, Callable[[], None]]:
-    """Return what a strand calls for each message, and what it calls when it ends."""
-    if not inspect.iscoroutinefunction(handler):
-        return handler, _nothing
-    on_loop = OnLoop(handler)
-    return on_loop, on_loop.close
-
-
-def _nothing() -> None:
-    pass

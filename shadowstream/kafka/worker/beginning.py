@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 
 from shadowstream.errors import BrokerError
 from shadowstream.kafka.clients import QUIET, consumer_of, explained, logger_of
+from shadowstream.kafka.cursor import Beginning
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ __all__ = ["seed", "start_at"]
 
 log = logger_of("beginning")
 
-OFFSETS_S = 30.0
+OFFSETS_S = 10.0
+"""A rebalance waits for this long at most."""
 SEED_S = 3.0
 AGAIN_S = 0.1
 
@@ -73,28 +75,34 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
     client.commit(offsets=places, asynchronous=False)
 
 
-def start_at(
-    settings: Settings, lane: Lane, consumer: RawConsumer
-) -> Callable[[list[TopicPartition]], list[TopicPartition]]:
-    """Return what gives newly assigned partitions their first offset: shadow's is where the normal group stands."""
-    if lane is Lane.NORMAL:
-        return lambda partitions: partitions
+def start_at(settings: Settings, lane: Lane, consumer: RawConsumer) -> Callable[[list[TopicPartition]], Beginning]:
+    """Return what finds out where newly assigned partitions begin.
 
-    def begin(partitions: list[TopicPartition]) -> list[TopicPartition]:
-        known = _committed(consumer, partitions)
+    Where the shadow group has committed nothing yet, it begins where the normal group stands.
+    """
+
+    def begin(partitions: list[TopicPartition]) -> Beginning:
+        known = _known(consumer, partitions, lane)
         new = [each for each in known if each.offset < 0]
-        if not new:
-            return partitions
+        if not new or lane is Lane.NORMAL:
+            return Beginning(known, [])
         normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new)}
         log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
-        return [
-            TopicPartition(each.topic, each.partition, normal.get((each.topic, each.partition), each.offset))
-            if each.offset < 0
-            else TopicPartition(each.topic, each.partition)
-            for each in known
-        ]
+        begun = [TopicPartition(*place, offset) for place, offset in normal.items()]
+        return Beginning([each for each in known if each.offset >= 0], begun)
 
     return begin
+
+
+def _known(consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane) -> list[TopicPartition]:
+    """Return what the group has committed; normal goes on without an answer, and then repeats what was finished."""
+    try:
+        return _committed(consumer, partitions)
+    except BrokerError as error:
+        if lane is Lane.SHADOW:
+            raise
+        log.warning("commits_not_read lane=%s error=%s", lane, error)
+        return partitions
 
 
 def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Hook
     from shadowstream.kafka.cursor import Cursor
     from shadowstream.kafka.engine.binding import Handler
+    from shadowstream.kafka.worker.assembly import Settle
 
     HookFactory = Callable[[LaneSettings], Iterable[Hook]]
 
@@ -62,20 +63,26 @@ class Worker:
         self._shadow_off = tuple(map(str, settings.shadow_problems))
         """Why the shadow lane cannot run; empty while it can."""
 
-    def handles(self, topic: str, *, command: str | None = None) -> Callable[[Decorated], Decorated]:
+    def handles(
+        self, topic: str, *, command: str | None = None, batch: int | None = None, settle: Settle = "on_return"
+    ) -> Callable[[Decorated], Decorated]:
         """Register the decorated function, sync or async, for a topic.
 
-        ``command`` names its rules under ``rate_limit`` and ``resilience``; without it the topic's name does.
+        ``command`` names its rules under ``rate_limit`` and ``resilience``; without it the topic's name does. With
+        ``batch`` the handler is given a list of up to so many messages, of one partition and one run. With
+        ``settle="by_hand"`` a message is done when ``message.ack()`` says so, from any thread and at any time;
+        ``message.nack(delay_s)`` asks for it again and ``message.park()`` sets a shadow message aside.
 
         Raises:
-            SetupError: the topic is not configured, or has a handler already.
+            SetupError: the topic is not configured, or has a handler already, or the two ways to settle are mixed.
         """
         self.settings.topic(topic, Lane.NORMAL)
+        _check_ways(topic, batch, settle)
         if topic in self._registrations:
             raise SetupError(f"topic {topic!r} has a handler already: {self._registrations[topic].handler}")
 
         def register(handler: Decorated) -> Decorated:
-            self._registrations[topic] = Registration(topic, command or topic, handler)
+            self._registrations[topic] = Registration(topic, command or topic, handler, batch, settle)
             return handler
 
         return register
@@ -202,6 +209,15 @@ class Worker:
         if self._shadow_off:
             listeners.on(ShadowOff(Lane.SHADOW, self._shadow_off))
         return assemble(self.settings, lane, list(self._registrations.values()), listeners)
+
+
+def _check_ways(topic: str, batch: int | None, settle: str) -> None:
+    if settle not in {"on_return", "by_hand"}:
+        raise SetupError(f"topic {topic!r}: settle={settle!r}; use 'on_return' or 'by_hand'")
+    if batch is not None and batch < 1:
+        raise SetupError(f"topic {topic!r}: batch={batch}; use 1 or more")
+    if batch is not None and settle == "by_hand":
+        raise SetupError(f"topic {topic!r}: a batch is settled when its handler returns; leave batch or settle out")
 
 
 def _lanes_of(name: str | None) -> list[Lane]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from shadowstream.errors import BrokerError
 from shadowstream.events import CommitFailed, Event, Listeners, Rebalanced, Troubled
 from shadowstream.gate import OpenGate
 from shadowstream.headers import MarkReader
-from shadowstream.kafka.cursor import Cursor, Parts
+from shadowstream.kafka.cursor import Beginning, Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
-from shadowstream.kafka.worker.strands import Strands
+from shadowstream.kafka.strands import Threads
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -108,12 +109,12 @@ class Rig:
             settings=settings,
             listeners=Listeners([self]),
             gates=NoGates(),  # type: ignore[arg-type]
-            start_at=lambda places: places,
+            start_at=lambda places: Beginning(places, []),
         )
         topic = TopicSettings("t", "t", max_messages=self.max_messages)
         binding = Binding(Lane.NORMAL, topic, "c", self._handle, OpenGate(), shared=True)
-        engine = Engine(binding, MarkReader(), Exits(), Listeners(), self.parts.stopping)  # type: ignore[arg-type]
-        self.parts.strands["t"] = Strands(engine, self.parts.ended)
+        engine = Engine(binding, MarkReader(), Exits(), Listeners())  # type: ignore[arg-type]
+        self.parts.crews["t"] = Threads(engine, self.parts.ended, self.parts.stopping)
         self.cursor = Cursor(self.parts)
 
     def on(self, event: Event) -> None:
@@ -143,7 +144,7 @@ def rig() -> Iterator[Rig]:
     rig = Rig()
     yield rig
     rig.door.set()
-    rig.parts.strands["t"].end()
+    rig.parts.crews["t"].end()
 
 
 def test_what_is_handled_is_committed_and_nothing_else(rig: Rig) -> None:
@@ -157,12 +158,13 @@ def test_what_is_handled_is_committed_and_nothing_else(rig: Rig) -> None:
 
 
 def test_a_strand_that_is_done_before_the_cursor_goes_on_is_booked_all_the_same(rig: Rig) -> None:
-    strands = rig.parts.strands["t"]
+    crew = rig.parts.crews["t"]
 
-    def put(_number: int, piece: Piece) -> None:
-        strands.engine.carry(piece)
+    def put(pieces: list[Piece]) -> None:
+        for piece in pieces:
+            asyncio.run(crew.engine.carry(piece, crew))  # type: ignore[arg-type] # hands and crew are one
 
-    strands.put = put  # type: ignore[method-assign]
+    crew.put = put  # type: ignore[method-assign]
     rig.door.set()
     rig.assign(0)
     rig.lay_out(3, 4)

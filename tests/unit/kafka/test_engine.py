@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import itertools
 import threading
 import time
@@ -14,19 +13,19 @@ import pytest
 from confluent_kafka import Message as RawMessage
 
 from shadowstream.config import TopicSettings
+from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Event, Listeners, Outcome
 from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.engine import Binding, Engine, fate
 from shadowstream.kafka.offsets import Piece, source
-from shadowstream.kafka.outlets import Interrupted
-from shadowstream.kafka.worker.assembly import OnLoop
+from shadowstream.kafka.outlets import Interrupted, Story
 from shadowstream.lane import Lane, current, is_shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from shadowstream.kafka.message import Message
+    from shadowstream.kafka.message import Batch, Message
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]
 FAST = TopicSettings("t", "t", retries=2, backoff_s=0.001)
@@ -45,7 +44,7 @@ class Exits:
     def quarantine(self, raw: RawMessage, piece: Piece, reason: str) -> None:
         self._keep("quarantine", raw, reason)
 
-    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException) -> None:
+    def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException, story: Story) -> None:
         self._keep("dlq", raw, type(error).__name__)
 
     def _keep(self, kind: str, raw: RawMessage, why: str) -> None:
@@ -69,6 +68,17 @@ class Says:
 
     def level(self, now: float) -> None:
         return None
+
+
+class Here:
+    """The test's own hands."""
+
+    async def wait(self, seconds: float, piece: Piece) -> None:
+        until = time.monotonic() + seconds
+        while not piece.cancelled and time.monotonic() < until:  # noqa: ASYNC110 - the test cancels from a thread
+            await asyncio.sleep(0)
+
+    rest = wait
 
 
 @dataclass
@@ -100,16 +110,29 @@ class Rig:
     topic: TopicSettings = FAST
     exits: Exits = field(default_factory=Exits)
     heard: Heard = field(default_factory=Heard)
-    stopping: threading.Event = field(default_factory=threading.Event)
+    hands: Here = field(default_factory=Here)
     heeded: bool = True
+    timeout_s: float | None = None
+    batch: int | None = None
+    by_hand: bool = False
+    engine: Engine = field(init=False)
 
     def carry(
         self, *headers: list[tuple[str, bytes | None]] | None, before: Callable[[Piece], None] | None = None
     ) -> Piece:
-        binding = Binding(self.lane, self.topic, "command", self.handler, self.gate, self.shared)
-        engine = Engine(
-            binding, MarkReader(), self.exits, Listeners([self.heard] if self.heeded else []), self.stopping
-        )  # type: ignore[arg-type]
+        binding = Binding(
+            self.lane,
+            self.topic,
+            "command",
+            self.handler,
+            self.gate,
+            self.shared,
+            timeout_s=self.timeout_s,
+            batch=self.batch,
+            by_hand=self.by_hand,
+        )
+        heard = [self.heard] if self.heeded else []
+        self.engine = Engine(binding, MarkReader(), self.exits, Listeners(heard))  # type: ignore[arg-type]
         piece = Piece(
             [
                 RawMessage(topic="t", partition=3, offset=number, value=b"{}", headers=each)
@@ -118,7 +141,7 @@ class Rig:
         )
         if before is not None:
             before(piece)
-        contextvars.copy_context().run(engine.carry, piece)
+        asyncio.run(self.engine.carry(piece, self.hands))
         return piece
 
 
@@ -163,9 +186,7 @@ def test_an_async_handler_runs_in_its_lane_too() -> None:
         mark = await asyncio.create_task(asyncio.to_thread(current))
         runs.append(mark and mark.run)
 
-    on_loop = OnLoop(handler)
-    Rig(lane=Lane.SHADOW, handler=on_loop).carry(MARKED, [("x-shadow", b"1;run=other")])
-    on_loop.close()
+    Rig(lane=Lane.SHADOW, handler=handler).carry(MARKED, [("x-shadow", b"1;run=other")])
     assert runs == ["fcst-1111", "other"]
 
 
@@ -275,7 +296,6 @@ def test_a_waiting_message_is_not_settled_when_the_work_is_called_off() -> None:
             while not piece.running:
                 time.sleep(0)
             piece.cancelled = True
-            rig.stopping.set()
 
         threading.Thread(target=cancel).start()
 
@@ -408,20 +428,20 @@ def test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed
     rig = Rig(handler=handler)
     piece = rig.carry(None, None, None)
     assert rig.heard.total("outcomes") == {"handled": 1}, "the one without outputs"
-    assert piece.answers() == (0, 0)
+    assert piece.answers() == {}
 
     (first, _), (second, _), (third, lost), (fourth, _) = tokens
     piece.release(first)
-    assert piece.answers() == (0, 0), "one of its outputs is still on its way"
+    assert piece.answers() == {}, "one of its outputs is still on its way"
     piece.release(second)
-    assert piece.answers() == (1, 0)
+    assert piece.answers() == {Outcome.HANDLED: 1}
     assert piece.on_lost_output is not None
     piece.on_lost_output(lost, "message timed out")
     piece.on_lost_output(lost, "message timed out")
     piece.release(third)
     piece.release(fourth)
-    assert piece.answers() == (0, 1)
-    assert piece.answers() == (0, 0)
+    assert piece.answers() == {Outcome.FAILED: 1}
+    assert piece.answers() == {}
     assert rig.exits.copies == [("dlq", 2, "RuntimeError")]
 
 
@@ -441,7 +461,7 @@ def test_a_message_that_fails_after_it_produced_is_counted_and_dead_lettered_onc
     piece.on_lost_output(tokens[0][1], "message timed out")
     for token, _ in tokens:
         piece.release(token)
-    assert piece.answers() == (0, 0)
+    assert piece.answers() == {}
     assert rig.exits.copies == [("dlq", 0, "ValueError")]
 
 
@@ -451,3 +471,201 @@ def test_a_lost_output_dead_letters_the_message_that_caused_it() -> None:
     assert piece.on_lost_output is not None
     piece.on_lost_output(RawMessage(topic="t", partition=3, offset=0), "message timed out")
     assert rig.exits.copies == [("dlq", 0, "RuntimeError")]
+
+
+def test_a_sync_handler_that_returns_an_awaitable_has_failed() -> None:
+    async def later() -> None: ...
+
+    rig = Rig(handler=lambda _: later())
+    rig.carry(None)
+    assert rig.exits.copies == [("dlq", 0, "TypeError")]
+
+
+def test_an_async_handler_that_takes_too_long_is_cancelled_and_has_failed() -> None:
+    ended: list[str] = []
+
+    async def handler(_: object) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("cancelled")
+
+    rig = Rig(handler=handler, timeout_s=0.01, topic=replace(FAST, retries=1))
+    rig.carry(None)
+    assert ended == ["cancelled"] * 2
+    assert rig.exits.copies == [("dlq", 0, "TimeoutError")]
+    assert rig.heard.total("outcomes") == {"failed": 1}
+
+
+def test_retries_of_messages_that_failed_together_do_not_come_together() -> None:
+    binding = Binding(Lane.NORMAL, TopicSettings("t", "t", retries=8, backoff_s=1.0), "c", id, OpenGate(), shared=True)
+    longest = [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0]
+    delays = [list(binding.delays_s()) for _ in range(20)]
+    for each in delays:
+        assert all(most / 2 <= delay <= most for delay, most in zip(each, longest, strict=True))
+    assert len({tuple(each) for each in delays}) == 20
+
+
+def test_a_batch_handler_is_given_what_is_ours_and_of_one_run_together() -> None:
+    seen: list[tuple[list[int | None], str | None]] = []
+
+    def handler(batch: Batch) -> None:
+        mark = current()
+        seen.append(([each.offset() for each in batch], mark and mark.run))
+
+    other = [("x-shadow", b"1;run=other")]
+    rig = Rig(lane=Lane.SHADOW, handler=handler, batch=4)
+    piece = rig.carry(MARKED, None, other, MARKED, [("x-shadow", b"")], MARKED)
+    assert seen == [([0, 3], "fcst-1111"), ([2], "other"), ([5], "fcst-1111")]
+    assert piece.lowest() is None
+    assert rig.heard.total("outcomes") == {"handled": 4, "quarantined": 1}
+    assert sum(event.stepped_over for event in rig.heard.events if isinstance(event, Carried)) == 1
+
+
+def test_an_async_batch_handler_is_given_batches_too() -> None:
+    seen: list[int] = []
+
+    async def handler(batch: Batch) -> None:
+        await asyncio.sleep(0)
+        seen.append(len(batch))
+
+    rig = Rig(handler=handler, batch=2)
+    rig.carry(None, None, None)
+    assert seen == [2, 1]
+    assert rig.heard.total("outcomes") == {"handled": 3}
+
+
+def test_a_batch_that_fails_is_tried_message_by_message() -> None:
+    seen: list[list[int | None]] = []
+
+    def handler(batch: Batch) -> None:
+        seen.append([each.offset() for each in batch])
+        if any(each.offset() == 1 for each in batch):
+            raise ValueError
+
+    rig = Rig(handler=handler, batch=3, topic=replace(FAST, retries=1))
+    piece = rig.carry(None, None, None, None)
+    assert seen == [[0, 1, 2], [0, 1, 2], [0], [1], [2], [3]]
+    assert rig.exits.copies == [("dlq", 1, "ValueError")]
+    assert rig.heard.total("outcomes") == {"handled": 3, "failed": 1}
+    assert piece.lowest() is None
+
+
+def test_a_refused_batch_is_parked_whole() -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, batch=5, gate=Says(Ticket(verdict=Verdict.PARK)))
+    rig.carry(MARKED, MARKED)
+    assert rig.exits.copies == [("park", 0, ""), ("park", 1, "")]
+    assert rig.heard.total("outcomes") == {"parked": 2}
+
+
+def test_outputs_of_a_batch_count_all_its_messages() -> None:
+    tokens = []
+
+    def handler(batch: Batch) -> None:
+        piece = source.get()
+        assert piece is not None
+        tokens.append(piece.hold_current())
+
+    rig = Rig(handler=handler, batch=5)
+    piece = rig.carry(None, None, None)
+    assert rig.heard.total("outcomes") == {}
+    assert piece.lowest() == 0
+    piece.release(tokens[0][0])
+    assert piece.answers() == {Outcome.HANDLED: 3}
+
+
+def test_a_message_that_is_settled_by_hand_is_done_when_that_is_said() -> None:
+    kept: list[Message] = []
+    rig = Rig(handler=kept.append, by_hand=True)
+    piece = rig.carry(None, None)
+    assert piece.lowest() == 0
+    assert rig.engine.unsettled() == 2
+    kept[1].ack()
+    assert piece.lowest() == 0
+    kept[0].ack()
+    assert piece.lowest() is None
+    assert rig.engine.unsettled() == 0
+    assert rig.heard.total("outcomes") == {}
+    assert piece.answers() == {Outcome.HANDLED: 2}
+
+
+def test_only_the_first_word_about_a_message_counts() -> None:
+    kept: list[Message] = []
+    rig = Rig(lane=Lane.SHADOW, handler=kept.append, by_hand=True)
+    piece = rig.carry(MARKED, MARKED)
+    kept[0].park()
+    kept[0].ack()
+    kept[0].nack()
+    kept[1].ack()
+    kept[1].park()
+    assert rig.exits.copies == [("park", 0, "")]
+    assert list(rig.engine.desk.due()) == []
+    assert piece.answers() == {Outcome.PARKED: 1, Outcome.HANDLED: 1}
+
+
+def test_a_handler_may_settle_before_it_returns_and_what_it_raises_then_changes_nothing() -> None:
+    def handler(message: Message) -> None:
+        message.ack()
+        raise ValueError
+
+    rig = Rig(handler=handler, by_hand=True)
+    piece = rig.carry(None)
+    assert rig.exits.copies == []
+    assert piece.answers() == {Outcome.HANDLED: 1}
+
+
+def test_a_handler_that_settles_by_hand_and_fails_is_dead_lettered_and_let_go() -> None:
+    def handler(_: Message) -> None:
+        raise ValueError
+
+    rig = Rig(handler=handler, by_hand=True)
+    piece = rig.carry(None)
+    assert rig.exits.copies == [("dlq", 0, "ValueError")]
+    assert rig.heard.total("outcomes") == {"failed": 1}
+    assert piece.lowest() is None
+    assert rig.engine.unsettled() == 0
+
+
+def test_a_message_that_was_refused_or_is_stale_is_not_left_to_be_settled_by_hand() -> None:
+    rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, by_hand=True, gate=Says(Ticket(verdict=Verdict.SHED)))
+    piece = rig.carry(MARKED, [("x-shadow", b"1;run=a;exp=1")])
+    assert rig.heard.total("outcomes") == {"shed": 1, "expired": 1}
+    assert piece.lowest() is None
+    assert rig.engine.unsettled() == 0
+
+
+def test_a_message_that_is_asked_for_again_stays_uncommitted() -> None:
+    kept: list[Message] = []
+    rig = Rig(handler=kept.append, by_hand=True)
+    piece = rig.carry(None)
+    kept[0].nack(0.0)
+    assert piece.lowest() == 0
+    (again,) = rig.engine.desk.due()
+    assert again is kept[0]
+    assert piece.lowest() == 0, "until whoever hands it over again has opened its new piece"
+    again.let_go()
+    assert piece.lowest() is None
+    assert piece.answers() == {}
+
+
+def test_a_message_is_asked_for_again_when_its_time_has_come() -> None:
+    kept: list[Message] = []
+    rig = Rig(handler=kept.append, by_hand=True)
+    rig.carry(None)
+    kept[0].nack(60.0)
+    assert list(rig.engine.desk.due()) == []
+    assert rig.engine.unsettled() == 1
+
+
+def test_a_normal_message_cannot_be_parked() -> None:
+    kept: list[Message] = []
+    Rig(handler=kept.append, by_hand=True).carry(None)
+    with pytest.raises(SetupError, match="nack"):
+        kept[0].park()
+
+
+@pytest.mark.parametrize("call", ["ack", "nack", "park"])
+def test_a_message_that_is_settled_when_its_handler_returns_says_so(call: str) -> None:
+    rig = Rig(handler=lambda message: getattr(message, call)(), topic=replace(FAST, retries=0))
+    rig.carry(None)
+    assert rig.exits.copies == [("dlq", 0, "SetupError")]

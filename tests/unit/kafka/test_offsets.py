@@ -6,7 +6,7 @@ from confluent_kafka import Message as RawMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shadowstream.kafka.offsets import Piece, Window
+from shadowstream.kafka.offsets import Due, Piece, Window
 
 
 def messages(*offsets: int) -> list[RawMessage]:
@@ -24,7 +24,7 @@ def test_nothing_read_means_nothing_to_commit() -> None:
 
 
 def test_the_place_where_a_cursor_begins_is_committed_before_anything_is_read() -> None:
-    assert Window(17).due() == 17
+    assert Window(17).due() == Due(17, "", 0)
 
 
 def test_a_commit_never_passes_an_unfinished_message() -> None:
@@ -102,11 +102,11 @@ def test_nothing_is_held_when_no_message_is_being_handled() -> None:
 def test_the_same_offset_is_not_committed_twice_unless_the_commit_failed() -> None:
     window = Window()
     opened(window, 1).done = 1
-    assert window.due() == 2
-    window.committed = 2
+    assert window.due() == Due(2, "", 1)
+    window.asked = Due(2, "", 1)
     assert window.due() is None
-    window.committed = None
-    assert window.due() == 2
+    window.asked = None
+    assert window.due() == Due(2, "", 1)
 
 
 def test_cancelling_reaches_every_open_piece() -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Message as RawMessage
 from shadowstream.events import CopyFailed, Event, Listeners
 from shadowstream.kafka import outlets as outlets_module
 from shadowstream.kafka.offsets import Piece
-from shadowstream.kafka.outlets import Interrupted, Outlets, side_topics
+from shadowstream.kafka.outlets import Interrupted, Outlets, Story, side_topics
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -100,13 +100,23 @@ def test_a_copy_keeps_everything_and_says_where_it_came_from(outlets: Outlets, c
 
 def test_a_dead_letter_tells_the_exception(outlets: Outlets, client: Client) -> None:
     held = piece()
-    outlets.dead_letter(held.messages[0], held, KeyError("voucher"))
+    story = Story("voucher.dispatch", Lane.SHADOW).failed(100.0).failed(102.5)
+    outlets.dead_letter(held.messages[0], held, KeyError("voucher"), story)
     copy = client.report()
     headers = dict(copy["headers"])
     assert copy["topic"] == "t.shadow.dlq"
     assert headers["kafka_dlt-exception-fqcn"] == b"builtins.KeyError"
     assert headers["kafka_dlt-exception-message"] == b"'voucher'"
     assert b"KeyError" in headers["kafka_dlt-exception-stacktrace"]
+    told = {name.removeprefix("shadowstream-"): value for name, value in story.headers()}
+    assert told == {
+        "lane": b"shadow",
+        "command": b"voucher.dispatch",
+        "attempts": b"2",
+        "first-failed": b"100000",
+        "failed-at": b"102500",
+    }
+    assert [header for header in copy["headers"] if header in story.headers()] == story.headers()
 
 
 def test_no_two_lanes_share_a_dead_letter_topic() -> None:

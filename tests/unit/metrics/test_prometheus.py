@@ -25,6 +25,7 @@ from shadowstream.events import (
     ShadowOff,
     Transition,
     Troubled,
+    Uncovered,
 )
 from shadowstream.lane import Lane
 from shadowstream.metrics import PrometheusHook
@@ -100,6 +101,7 @@ LEVEL = GateLevel(Lane.SHADOW, COMMAND, breaker="half-open", tokens=12.5, in_fli
             f"shadowstream_breaker_state{{{OF_COMMAND}}} 2.0",
         ),
         (Lagging(Lane.SHADOW, TOPIC, 3, 99), f'shadowstream_lag{{{LANE},partition="3",topic="{TOPIC}"}} 99.0'),
+        (Uncovered(Lane.SHADOW, TOPIC, 3, 7), f'shadowstream_uncovered{{{LANE},partition="3",topic="{TOPIC}"}} 7.0'),
         (CommitFailed(Lane.SHADOW, "fenced"), f"shadowstream_commit_failures_total{{{LANE}}} 1.0"),
         (CopyFailed(Lane.SHADOW, TOPIC, "too large"), f"shadowstream_copy_failures_total{{{IN_TOPIC}}} 1.0"),
         (

@@ -1,0 +1,128 @@
+"""The windows of the partitions at hand, and what is committed of them; the owner thread only.
+
+Traps:
+
+* A commit that failed is due again on the next tick, as long as the partition is ours
+  (``test_a_commit_that_fails_later_for_one_partition_is_tried_again``).
+* One snapshot for one commit: offset and metadata are taken together, or the metadata speaks of another offset.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException, TopicPartition
+
+from shadowstream.events import CommitFailed, Lagging, Uncovered
+from shadowstream.kafka.clients import Throttle, explained, logger_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from confluent_kafka import KafkaError
+
+    from shadowstream.kafka.cursor.parts import Parts, Place
+    from shadowstream.kafka.offsets import Due, Window
+
+__all__ = ["Commits"]
+
+LEVELS_EVERY_S = 1.0
+
+
+class Commits:
+    """Keeps the books of all partitions of one lane's cursor."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.windows: dict[Place, Window] = {}
+        """The partitions that are ours."""
+        self._parts = parts
+        self._consumer = parts.consumer
+        self._commit_at = 0.0
+        self._levels_at = 0.0
+        self._throttle = Throttle(logger_of("commits").error)
+
+    def tick(self, now: float) -> None:
+        """Commit and announce what is due by now."""
+        if now >= self._commit_at:
+            self._commit_at = now + self._parts.settings.commit_every_s
+            self.commit(self.windows, wait=False)
+        if self._parts.listeners and now >= self._levels_at:
+            self._levels_at = now + LEVELS_EVERY_S
+            self._announce_levels(now)
+
+    def commit(self, places: Iterable[Place], *, wait: bool) -> None:
+        """Commit what is new in these partitions, in one request."""
+        due: dict[Place, Due] = {}
+        for place in places:
+            if (window := self.windows.get(place)) is not None:
+                self._settle(place, window)
+                if (snapshot := window.due()) is not None:
+                    due[place] = snapshot
+        if due:
+            self._ask(due, wait=wait)
+
+    def _ask(self, due: Mapping[Place, Due], *, wait: bool) -> None:
+        offsets = [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]
+        for place, each in due.items():
+            self.windows[place].asked = each
+        try:
+            if wait:
+                self.committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as error:
+            self.committed(error.args[0], offsets)
+
+    def committed(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
+        """Take the broker's answer; what failed is due again on the next tick, if the partition is still ours."""
+        for each in partitions or ():
+            window = self.windows.get((each.topic, each.partition))
+            failure = error or each.error
+            if failure is None:
+                if window is not None and window.asked is not None and window.asked.offset == each.offset:
+                    window.confirmed = window.asked.finished
+                continue
+            if window is not None:
+                window.asked = None
+            where = f"lane={self._parts.lane} topic={each.topic} partition={each.partition} offset={each.offset}"
+            self._throttle.say("commit", f"commit_failed {where} error={explained(failure)!r}")
+            self._parts.listeners.on(CommitFailed(self._parts.lane, failure.name()))
+
+    def cancel(self, places: Iterable[Place]) -> list[Window]:
+        """Start nothing further in these partitions; returns their windows."""
+        windows = [self.windows[place] for place in places if place in self.windows]
+        for window in windows:
+            window.cancel()
+        return windows
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Close the books of these partitions: what ends later changes nothing."""
+        for place in list(places):
+            if (window := self.windows.pop(place, None)) is not None:
+                self._settle(place, window)
+
+    def _settle(self, place: Place, window: Window) -> None:
+        """Let the window look at its pieces, and count what is known by now."""
+        topic, partition = place
+        window.settle()
+        if known := window.answers():
+            self._parts.crews[topic].engine.answered(partition, known)
+
+    def _announce_levels(self, now: float) -> None:
+        for level in self._parts.gates.levels(now):
+            self._parts.listeners.on(level)
+        for (topic, partition), window in self.windows.items():
+            high, done = self._high(topic, partition), window.committable()
+            if high is not None and done is not None:
+                self._parts.listeners.on(Lagging(self._parts.lane, topic, partition, max(high - done, 0)))
+            self._parts.listeners.on(Uncovered(self._parts.lane, topic, partition, window.repeated_by_a_crash()))
+
+    def _high(self, topic: str, partition: int) -> int | None:
+        try:
+            # None on a timeout, whatever the stubs say.
+            answer: tuple[int, int] | None = self._consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), cached=True
+            )
+        except KafkaException:
+            return None
+        return answer[1] if answer is not None and answer[1] >= 0 else None

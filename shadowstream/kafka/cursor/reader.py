@@ -1,0 +1,276 @@
+"""Polls, hands over, pauses, meets rebalances.
+
+One thread owns the consumer and never runs a handler, so polling goes on whatever handlers do. Traps:
+
+* ``consume(n, timeout)`` waits the whole timeout for n messages: poll for the first, then drain.
+* ``pause()`` throws the prefetched messages away: a full topic is first waited for, and paused only when that does not
+  help (``test_a_stuck_topic_is_paused_and_polling_goes_on``). We keep our own record, the client has no query.
+* A batch may hold messages of a partition that was just revoked: no window, no handling.
+* Partitions that are lost get no commit: somebody else owns them already.
+* librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from threading import Event
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Message as RawMessage
+from confluent_kafka import TopicPartition
+
+from shadowstream.errors import BrokerError
+from shadowstream.events import Rebalanced, Troubled
+from shadowstream.kafka.clients import Throttle, explained, logger_of
+from shadowstream.kafka.cursor.commits import Commits
+from shadowstream.kafka.offsets import Piece, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from confluent_kafka import Consumer as RawConsumer
+    from confluent_kafka import KafkaError
+
+    from shadowstream.kafka.cursor.parts import Parts, Place
+    from shadowstream.kafka.engine.settling import ByHand
+    from shadowstream.kafka.strands import Crew
+
+__all__ = ["Cursor"]
+
+log = logger_of("cursor")
+
+POLL_S = 0.1
+ROOM_S = 0.25
+"""How long a full topic is waited for before its partitions are paused."""
+STEP_S = 0.005
+"""How long the reading waits for the handling at most, while there is a backlog."""
+
+
+class Cursor:
+    """Reads one lane's topics until it is stopped."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._consumer = parts.consumer
+        self._now = parts.clock.monotonic
+        self._commits = Commits(parts)
+        self.committed = self._commits.committed
+        self._windows = self._commits.windows
+        self._paused: set[str] = set()
+        self._asked_to_stop = Event()
+        self.hung = False
+        """Whether a handler was still running when the drain's time was up."""
+        self._throttle = Throttle(log.error)
+
+    def run(self) -> None:
+        """Read until `stop` is called, then drain, commit and close.
+
+        Raises:
+            BrokerError: the client met a fatal error and cannot go on.
+        """
+        self.begin()
+        try:
+            while not self._asked_to_stop.is_set():
+                self.turn()
+        finally:
+            self.close()
+
+    def stop(self) -> None:
+        """Ask the cursor to end; may be called from any thread or signal handler."""
+        self._asked_to_stop.set()
+
+    def begin(self) -> None:
+        """Join the group."""
+        self._consumer.subscribe(
+            list(self._parts.crews), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def turn(self) -> None:
+        """Do one round: read a batch, hand it over, commit and announce what is due."""
+        batch = self._fetched()
+        places = _by_place(batch, self._parts.crews)
+        for (topic, partition), messages in places.items():
+            window = self._windows.get((topic, partition))
+            if window is not None and (fresh := window.fresh(messages)):
+                crew = self._parts.crews[topic]
+                self._hand_over(crew.pieces(partition, fresh), window, crew)
+        if len(batch) == self._parts.settings.batch:
+            self._fall_in_step({topic for topic, _ in places})
+        self._make_room()
+        self._tick(self._now())
+        for failure in self._parts.failures:
+            raise BrokerError(f"lane {self._parts.lane}: a hand failed: {failure!r}; see the log above") from failure
+
+    def _hand_over(self, pieces: list[Piece], window: Window, crew: Crew) -> None:
+        # The books first: a hand may finish and empty a piece before put() returns.
+        for piece in pieces:
+            window.opened(piece)
+        crew.put(pieces)
+
+    def _tick(self, now: float) -> None:
+        self._serve()
+        self._commits.tick(now)
+
+    def _serve(self) -> None:
+        """Take delivery reports, and hand over again what was asked for."""
+        for topic, crew in self._parts.crews.items():
+            engine = crew.engine
+            engine.outlets.serve()
+            for message in engine.desk.due():
+                self._once_more(topic, message, crew)
+
+    def _once_more(self, topic: str, message: ByHand, crew: Crew) -> None:
+        window = self._windows.get((topic, message.partition() or 0))
+        if window is None or message.piece.cancelled:
+            return
+        piece = Piece([message.raw])
+        window.opened(piece, again=True)
+        message.let_go()
+        crew.put([piece])
+
+    def _fetched(self) -> list[RawMessage]:
+        first = self._consumer.poll(POLL_S)
+        if first is None:
+            return []
+        batch = [first, *self._consumer.consume(self._parts.settings.batch - 1, 0)]
+        if not any(map(RawMessage.error, batch)):
+            return batch
+        for message in batch:
+            self._troubled(message)
+        return [message for message in batch if message.error() is None]
+
+    def _troubled(self, message: RawMessage) -> None:
+        error: KafkaError | None = message.error()
+        if error is None:
+            return
+        self._parts.listeners.on(Troubled(self._parts.lane, error.name()))
+        where = f"lane={self._parts.lane} topic={message.topic()} partition={message.partition()}"
+        self._throttle.say(f"{error.name()} {message.topic()}", f"client_error {where} error={explained(error)!r}")
+        if error.fatal():
+            raise BrokerError(f"lane {self._parts.lane}: {explained(error)}")
+
+    # Back-pressure: every queue has a bound.
+
+    def _make_room(self) -> None:
+        for topic, crew in self._parts.crews.items():
+            level = crew.level()
+            if topic in self._paused:
+                if level < 0.5:  # noqa: PLR2004 - half, so that pausing is rare
+                    self._resume([topic])
+            elif level >= 1.0 and not self._room_came(crew):
+                self._pause(topic)
+
+    def _fall_in_step(self, topics: set[str]) -> None:
+        """Wait a moment for these topics' hands when there is a backlog: what is read should be handled soon.
+
+        Messages that wait by the thousand have left the processor's caches when their turn comes, and reading on takes
+        the interpreter from the hands besides.
+        """
+        until = self._now() + STEP_S
+        for crew in map(self._parts.crews.__getitem__, topics):
+            while crew.waiting() > self._parts.settings.batch and (left := until - self._now()) > 0:
+                self._parts.room.clear()
+                self._parts.room.wait(left)
+
+    def _room_came(self, crew: Crew) -> bool:
+        until = self._now() + ROOM_S
+        while crew.level() >= 1.0:
+            left = until - self._now()
+            if left <= 0:
+                return False
+            self._parts.room.clear()
+            self._parts.room.wait(min(left, 0.05))
+        return True
+
+    def _pause(self, topic: str) -> None:
+        self._paused.add(topic)
+        self._consumer.pause(self._partitions(topic))
+
+    def _resume(self, topics: Iterable[str]) -> None:
+        for topic in list(topics):
+            self._paused.discard(topic)
+            self._consumer.resume(self._partitions(topic))
+
+    def _partitions(self, topic: str) -> list[TopicPartition]:
+        return [TopicPartition(topic, partition) for name, partition in self._windows if name == topic]
+
+    # Rebalances: called by the client from within poll() and close(), on the owner thread.
+
+    def _assigned(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
+        known, begun = self._parts.start_at(partitions)
+        for each in known:
+            self._windows[each.topic, each.partition] = Window.after(each.offset, each.metadata)
+        for each in begun:
+            self._windows[each.topic, each.partition] = Window(each.offset if each.offset >= 0 else None)
+        (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
+        # Where a new shadow group begins must outlive a crash before the first tick.
+        self._commits.commit(_places(begun), wait=True)
+        self._resume(list(self._parts.crews))
+        self._announce("assigned", partitions)
+
+    def _revoked(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
+        self._drain(_places(partitions), self._parts.settings.revoke_s)
+        (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
+        self._announce("revoked", partitions)
+
+    def _lost(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
+        self._commits.cancel(_places(partitions))
+        self._commits.forget(_places(partitions))
+        self._recall()
+        (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
+        self._announce("lost", partitions)
+
+    def _drain(self, places: list[Place], seconds: float) -> bool:
+        """Start nothing further here, wait for what runs, commit once, and forget; False when something still runs."""
+        windows = self._commits.cancel(places)
+        self._recall()
+        until = self._now() + seconds
+        while self._now() < until and not all(window.quiet() for window in windows):
+            self._serve()
+            self._parts.room.clear()
+            self._parts.room.wait(0.01)
+        quiet = all(window.quiet() for window in windows)
+        self._commits.commit(places, wait=True)
+        self._commits.forget(places)
+        return quiet
+
+    def _recall(self) -> None:
+        for crew in self._parts.crews.values():
+            crew.recall()
+
+    def _announce(self, change: str, partitions: list[TopicPartition]) -> None:
+        places = tuple(_places(partitions))
+        log.info("partitions_%s lane=%s partitions=%s", change, self._parts.lane, places)
+        self._parts.listeners.on(Rebalanced(self._parts.lane, change, places))
+
+    def close(self) -> None:
+        """Drain, commit, and leave the group."""
+        # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.
+        self.hung = not self._drain(list(self._windows), self._parts.settings.drain_s)
+        self._parts.stopping.set()
+        try:
+            self._consumer.close()
+        finally:
+            # Last: the client may still tell of partitions that are lost, and what rests in them is woken.
+            for crew in self._parts.crews.values():
+                crew.end()
+        log.info("cursor_closed lane=%s", self._parts.lane)
+
+
+def _places(partitions: Iterable[TopicPartition]) -> list[Place]:
+    return [(each.topic, each.partition) for each in partitions]
+
+
+def _by_place(batch: list[RawMessage], topics: Collection[str]) -> dict[Place, list[RawMessage]]:
+    """Group a batch of these topics by partition; nearly every batch is of one, so that is looked at first, in C."""
+    if not batch:
+        return {}
+    # One topic is all that can be there: then nobody is asked for it.
+    named: list[str | None] = list(map(RawMessage.topic, batch) if len(topics) > 1 else topics)
+    partitions = list(map(RawMessage.partition, batch))
+    if partitions.count(partitions[0]) == len(batch) and named.count(named[0]) == len(named):
+        return {(named[0], partitions[0]): batch}  # type: ignore[dict-item] # consumed messages have both
+    groups: defaultdict[Place, list[RawMessage]] = defaultdict(list)
+    for topic, partition, message in zip(map(RawMessage.topic, batch), partitions, batch, strict=True):
+        groups[topic, partition].append(message)  # type: ignore[index] # consumed messages have both
+    return groups

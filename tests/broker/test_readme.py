@@ -40,7 +40,7 @@ def rig(own_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path)
     sides = {place: 1 for lane in Lane for place in side_topics(CLAIMED, lane).values()}
     own_kafka.create_topics({CLAIMED: 1, DISPATCHED: 1, **sides})
     (tmp_path / "shadowstream.yaml").write_text(block("yaml", "service: uservoucher"))
-    (tmp_path / "app.py").write_text(block("python", "@worker.handles"))
+    (tmp_path / "app.py").write_text(block("python", "worker.run()"))
     yield rig
     rig.close()
 

@@ -28,8 +28,8 @@ CLAIMED, DISPATCHED = "voucher.claimed", "voucher.dispatched"
 
 def block(language: str, containing: str) -> str:
     """Return the README's one block of a language that contains a text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", (REPO / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [each for each in blocks if containing in each]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", (REPO / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (found,) = [text for each, text in blocks if each == language and containing in text]
     return str(found)
 
 

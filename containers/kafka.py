@@ -43,7 +43,7 @@ class KafkaContainer(OwnedContainer):
         """Prepare a broker; `settings` are broker properties by their own names, and win over those for tests."""
         super().__init__(image or ensure_kafka_image(), port=CLIENT_PORT, host_network=host_network)
         properties = {
-            **node(self.port, self.inner_port, free_port()),
+            **node(self.port, self.inner_port, free_port(), free_port()),
             **SMALL,
             "auto.create.topics.enable": str(auto_create_topics).lower(),
             **(settings or {}),
@@ -121,16 +121,20 @@ SMALL = {
 }
 
 
-def node(port: int, inner_port: int, controller_port: int) -> dict[str, str]:
-    """Give the properties of one node that is broker and controller, advertised on this machine's loopback only."""
+def node(port: int, inner_port: int, controller_port: int, own_port: int) -> dict[str, str]:
+    """Give the properties of one node that is broker and controller, advertised on this machine's loopback only.
+
+    The broker writes the markers of transactions to itself, and the clients' port does not lead into the container.
+    """
     inside = LOOPBACK if port == inner_port else ""
+    own = f"OWN://{LOOPBACK}:{own_port}"
     return {
         "node.id": "1",
         "process.roles": "broker,controller",
-        "listeners": f"PLAINTEXT://{inside}:{inner_port},CONTROLLER://{LOOPBACK}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "inter.broker.listener.name": "PLAINTEXT",
+        "listeners": f"PLAINTEXT://{inside}:{inner_port},{own},CONTROLLER://{LOOPBACK}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port},{own}",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,OWN:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "OWN",
         "controller.listener.names": "CONTROLLER",
         "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
         # A folder of the image's own volume would be a volume to clean up; this one is a plain folder in both images.

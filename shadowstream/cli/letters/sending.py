@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ from shadowstream.kafka.letters import BoxKind, Ending, Fate, Orders, Replay, bo
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from shadowstream.kafka.letters import Box, Tally

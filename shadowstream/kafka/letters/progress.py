@@ -2,7 +2,7 @@
 
 A consumer group keeps one offset for each partition, and a replay of some letters leaves others behind. So what lies
 above the first unanswered letter is kept beside it, as the commit's metadata: stretches, compressed. A broker takes
-4095 characters of that: letters chosen by chance among 15 000 fit, and long stretches without an end. Trap: a note that
+4095 characters of that: letters chosen by chance among 10 000 fit, and long stretches without an end. Trap: a note that
 has grown too long could not be committed, so a replay ends while it still fits
 (``test_a_note_says_that_it_is_full_while_it_still_fits``).
 """

@@ -8,6 +8,8 @@ what a kill may repeat. Traps:
   (``test_a_shadow_letter_goes_back_with_its_mark_byte_for_byte``).
 * A service's transactional id must not be borrowed: the broker would fence the service itself
   (``test_the_producer_of_a_replay_takes_no_transactional_id``).
+* A broker refuses a batch for one message in it, and every letter of the batch is told so: each is sent again by itself
+  before it is refused (``test_a_letter_that_the_broker_holds_against_itself_alone_is_refused_and_the_others_go``).
 * A mark may expire while its letter waits for the gate, so it is looked at again before it is sent
   (``test_a_letter_whose_run_ends_while_it_waits_for_the_gate_is_not_sent``).
 """
@@ -47,13 +49,13 @@ if TYPE_CHECKING:
     from shadowstream.kafka.letters.box import Box
     from shadowstream.kafka.letters.letter import Letter
     from shadowstream.kafka.letters.reading import Span
-    from shadowstream.kafka.outlets import Headers
 
 __all__ = ["Ending", "Orders", "Replay", "Tally"]
 
 REPORTS_S = 30.0
 COMMIT_EVERY_S = 0.5
 SLICE_S = 0.1
+ANY_PARTITION = -1
 OF_THE_LETTER: Final = frozenset((
     KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_TIMESTAMP,
     KafkaError.INVALID_RECORD, KafkaError.POLICY_VIOLATION,
@@ -144,6 +146,8 @@ class Replay:
         self._reader = BoxReader(settings, box)
         self._tally = Tally()
         self._failure: str | None = None
+        self._alone: list[Callable[[], None]] = []
+        """Sends one letter again that was refused, perhaps for another one in its batch."""
         self._answers = 0
         self._commit_at = 0.0
         try:
@@ -238,13 +242,10 @@ class Replay:
                 return False
             fate = judged(letter, letter.mark(self._marks, time.time()))
         self._answers += 1
-        answered = partial(self._answered, letter, span, fate)
-        if fate[0] is Fate.SENT:
-            self._produce(letter, self._box.source, letter.onward, answered)
-        elif fate[0] is Fate.QUARANTINED:
-            self._produce(letter, self._box.quarantine, letter.quarantined(fate[1]), answered)
+        if fate[0] in {Fate.SENT, Fate.QUARANTINED}:
+            self._send(letter, span, fate, alone=False)
         else:
-            answered(None)
+            self._answered(letter, span, fate)
         return True
 
     def _paced(self, letter: Letter, stopping: Event) -> bool:
@@ -268,47 +269,59 @@ class Replay:
                 return True
         return stopping.is_set()
 
-    def _produce(
-        self, letter: Letter, topic: str, headers: Headers, answered: Callable[[KafkaError | None], None]
-    ) -> None:
-        raw, told = letter.raw, letter.story.partition
+    def _send(self, letter: Letter, span: Span, fate: tuple[Fate, str], *, alone: bool) -> None:
+        """Queue one letter; ``alone`` when nothing else is on its way, so that what the broker says is about it."""
+        back = fate[0] is Fate.SENT
         # A partitioner of another client may choose otherwise than ours, so the partition is taken from the letter.
-        home = topic == self._box.source and told is not None and told in self._sources
-        given: Any = headers
-        more: dict[str, Any] = {"partition": told} if home else {}
+        told = letter.story.partition if back else None
+        given: Any = letter.onward if back else letter.quarantined(fate[1])
+        reported = partial(self._reported, letter, span, fate, alone)
         while True:
             try:
                 self._client.produce(
-                    topic,
-                    raw.value(),
-                    raw.key(),
+                    self._box.source if back else self._box.quarantine,
+                    letter.raw.value(),
+                    letter.raw.key(),
+                    partition=told if told is not None and told in self._sources else ANY_PARTITION,
                     timestamp=letter.timestamp_ms,
                     headers=given,
-                    on_delivery=partial(_reported, answered),
-                    **more,
+                    on_delivery=reported,
                 )
             except BufferError:
                 self._client.poll(SLICE_S)
             except KafkaException as error:
-                return answered(error.args[0])
+                return reported(error.args[0])
             else:
                 return None
 
-    def _answered(self, letter: Letter, span: Span, fate: tuple[Fate, str], error: KafkaError | None) -> None:
+    def _reported(
+        self,
+        letter: Letter,
+        span: Span,
+        fate: tuple[Fate, str],
+        alone: bool,  # noqa: FBT001 - bound by position, as the client appends its own
+        error: KafkaError | None,
+        _message: RawMessage | None = None,
+    ) -> None:
         """Take note of what became of one letter; one that was not delivered stays unanswered."""
-        if error is not None and error.code() in OF_THE_LETTER:
-            fate = Fate.REFUSED, error.name().lower()
-        elif error is not None:
-            aim = self._box.quarantine if fate[0] is Fate.QUARANTINED else self._box.source
+        if error is None:
+            self._answered(letter, span, fate)
+        elif error.code() not in OF_THE_LETTER:
+            aim = self._box.source if fate[0] is Fate.SENT else self._box.quarantine
             self._failure = self._failure or f"the letter at {letter.place} did not reach {aim}: {explained(error)}"
-            return
+        elif alone:
+            self._answered(letter, span, (Fate.REFUSED, error.name().lower()))
+        else:
+            self._alone.append(partial(self._send, letter, span, fate, alone=True))
+
+    def _answered(self, letter: Letter, span: Span, fate: tuple[Fate, str]) -> None:
         # What lies before it and is no letter goes with it; behind it nobody knows yet what comes.
         span.progress.passed(letter.since, letter.offset + 1)
         self._tally.count(*fate)
 
     def _settle(self, span: Span, told: Callable[[Tally], object]) -> None:
         """Wait for the reports and keep what is answered for."""
-        left = self._client.flush(REPORTS_S)
+        left = self._flushed()
         if not self._orders.dry_run:
             self._reader.commit(span)
         self._answers, self._commit_at = 0, time.monotonic() + COMMIT_EVERY_S
@@ -323,13 +336,17 @@ class Replay:
         if span.progress.full and self._tally.ending is Ending.DONE:
             self._tally.ending = Ending.FULL
 
+    def _flushed(self) -> int:
+        """Wait for the reports, and for those of letters that go again by themselves; return how many never came."""
+        left = self._client.flush(REPORTS_S)
+        while self._alone and not left:
+            self._alone.pop(0)()
+            left = self._client.flush(REPORTS_S)
+        return left
+
     def _settle_quietly(self, span: Span) -> None:
         if self._failure is not None or self._orders.dry_run:
             return
-        self._client.flush(REPORTS_S)
+        self._flushed()
         with suppress(BrokerError):
             self._reader.commit(span)
-
-
-def _reported(answered: Callable[[KafkaError | None], None], error: KafkaError | None, _message: RawMessage) -> None:
-    answered(error)

@@ -9,6 +9,7 @@
 ``cursor/``     one lane's reader: poll, hand over, commit, rebalance
 ``offsets/``    the books: what may be committed, and what is finished above that
 ``outlets``     durable copies: parked, quarantined, dead-lettered
+``letters/``    reading those copies, and sending them back
 ``message``     a message as handlers see it
 ``clock``       where time and chance come from
 ``clients``     properties of the clients underneath, and what their errors mean

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import OnLimit
@@ -21,7 +22,7 @@ from shadowstream.headers import NORMAL, UNREADABLE, Kind
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece
-from shadowstream.kafka.outlets import Outlets, headers_of
+from shadowstream.kafka.outlets import Outlets, Senders, headers_of
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ class Consumer:
         self._listeners = Listeners(hooks)
         self._reader = mark_reader(settings.mark)
         self._gates = _gates(settings, topics, commands or {}, self._listeners)
-        self._client = producer_of(settings.shadow or settings.normal)
+        self._senders = Senders(partial(producer_of, settings.shadow or settings.normal))
         group = str(settings.normal.kafka["group.id"])
-        self._outlets = {topic: Outlets(self._client, topic, Lane.SHADOW, group, self._listeners) for topic in topics}
+        self._outlets = {topic: Outlets(self._senders, topic, Lane.SHADOW, group, self._listeners) for topic in topics}
         # Offsets are stored as with confluent-kafka, so that commit() without arguments means what it means there.
         self.raw = consumer_of(settings.normal, **{"enable.auto.offset.store": True})
         """The client's own consumer, for everything that is not here."""
@@ -149,7 +150,7 @@ class Consumer:
             if message is not None:
                 kept.append(message)
         while piece.held:
-            self._client.poll(SERVE_S)
+            self._senders.poll(SERVE_S)
             for outlets in self._outlets.values():
                 outlets.serve()
         return kept

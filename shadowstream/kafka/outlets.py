@@ -8,6 +8,8 @@ after the copy's delivery report. Traps:
   (``test_an_undelivered_copy_is_tried_again_and_its_offset_waits``).
 * A copy that is too large with its new headers goes without its value, pointing at the original
   (``test_a_copy_too_large_for_the_broker_goes_without_its_value``).
+* A broker refuses a whole batch for one message in it: a refused copy is tried by itself before its value is left out
+  (``test_a_copy_that_shared_its_batch_with_one_too_large_keeps_its_value``).
 * A non-UTF-8 header key makes the client refuse all headers of that message: the copy then has only ours.
 """
 
@@ -30,13 +32,15 @@ from shadowstream.kafka.offsets import offset_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import Producer as RawProducer
 
     from shadowstream.events import Listeners
     from shadowstream.kafka.offsets import Piece
 
-__all__ = ["Interrupted", "Outlets", "Story", "headers_of", "side_topics"]
+__all__ = ["Interrupted", "Outlets", "Senders", "Story", "headers_of", "side_topics"]
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -66,6 +70,8 @@ class Copy:
     """Milliseconds since the epoch; 0: let the client choose."""
     piece: Piece
     token: tuple[int, int]
+    alone: bool = False
+    """Whether it goes in a batch of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +119,35 @@ def headers_of(raw: RawMessage) -> Headers | None:
     return cast("Headers | None", _checked_headers(raw))
 
 
+class Senders:
+    """The clients that one lane's copies go through."""
+
+    def __init__(self, make: Callable[..., RawProducer]) -> None:
+        self.together = make()
+        """For nearly all of them."""
+        self._make = make
+        self._alone: RawProducer | None = None
+
+    @property
+    def alone(self) -> RawProducer:
+        """For those that are to be in a batch of their own; made when the first one comes, by the owner thread."""
+        if self._alone is None:
+            self._alone = self._make(**{"batch.num.messages": 1})
+        return self._alone
+
+    def poll(self, seconds: float) -> None:
+        """Take delivery reports, waiting at most so long."""
+        if self._alone is not None:
+            self._alone.poll(0)
+        self.together.poll(seconds)
+
+
 class Outlets:
     """Sends one lane's copies of one topic's messages; shared by its strands."""
 
     def __init__(
         self,
-        client: RawProducer,
+        senders: Senders,
         name: str,
         lane: Lane,
         group: str,
@@ -126,7 +155,7 @@ class Outlets:
         *,
         clock: Clock = REAL_CLOCK,
     ) -> None:
-        self._client = client
+        self._senders = senders
         self._topics = side_topics(name, lane)
         self._lane = lane
         self._group = group
@@ -150,9 +179,9 @@ class Outlets:
 
     def serve(self) -> None:
         """Take delivery reports and send again what is due; the owner thread calls it on every turn."""
-        self._client.poll(0)
-        while self._again and self._again[0][0] <= self._now():
-            self._queue(self._again.popleft()[1])
+        self._senders.poll(0)
+        while self._again and self._again[0][0] <= self._now() and self._queue(self._again[0][1]):
+            self._again.popleft()
 
     def _send(self, kind: str, raw: RawMessage, piece: Piece, why: Headers, *, readable: bool = True) -> None:
         copy = Copy(
@@ -165,15 +194,16 @@ class Outlets:
             token=piece.hold(raw),
         )
         while not self._queue(copy):
-            self._client.poll(0.05)
+            self._senders.poll(0.05)
             if piece.cancelled:
                 piece.release(copy.token)
                 raise Interrupted
 
     def _queue(self, copy: Copy) -> bool:
         """Give a copy to the client; False when its queue is full."""
+        client = self._senders.alone if copy.alone else self._senders.together
         try:
-            self._client.produce(
+            client.produce(
                 copy.topic,
                 copy.value,
                 copy.key,
@@ -198,7 +228,7 @@ class Outlets:
         self._throttle.say(copy.topic, f"copy_failed lane={self._lane} topic={copy.topic} error={explained(error)!r}")
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and copy.value is not None:
             headers = [*copy.headers, ("shadowstream-left-out", b"value")]
-            copy = replace(copy, value=None, headers=headers)
+            copy = replace(copy, value=None, headers=headers) if copy.alone else replace(copy, alone=True)
         self._again.append((self._now() + RETRY_S, copy))
 
 

@@ -9,15 +9,14 @@ has grown too long could not be committed, so a replay ends while it still fits
 
 from __future__ import annotations
 
-import zlib
-from base64 import b64decode, b64encode
 from bisect import bisect_left, bisect_right
-from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
+from shadowstream.kafka.offsets.runs import numbers_of, text_of
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["BETWEEN_NOTES", "MOST_CHARACTERS", "Progress"]
 
@@ -27,8 +26,6 @@ BETWEEN_NOTES: Final = 100
 """How many letters may be answered for between two notes."""
 FULL_CHARACTERS: Final = MOST_CHARACTERS - 8 * BETWEEN_NOTES
 """A letter far from all others adds four bytes for the gap before it, one for itself: less than eight characters."""
-MOST_BYTES = 1024 * 1024
-
 START, END = itemgetter(0), itemgetter(1)
 
 
@@ -66,7 +63,7 @@ class Progress:
         """Return what lies above `first` as text; empty when nothing does."""
         if not self._stretches:
             return ""
-        return FORM + b64encode(zlib.compress(_packed(self._steps()), 9)).decode()
+        return FORM + text_of(self._steps())
 
     @property
     def full(self) -> bool:
@@ -79,9 +76,8 @@ class Progress:
         progress = cls(first)
         if note and note.startswith(FORM):
             try:
-                packed = zlib.decompressobj().decompress(b64decode(note.removeprefix(FORM), validate=True), MOST_BYTES)
-                steps = _unpacked(packed)
-            except (ValueError, zlib.error):
+                steps = numbers_of(note.removeprefix(FORM))
+            except ValueError:
                 return progress
             at = first
             for gap, length in zip(steps[::2], steps[1::2], strict=False):
@@ -95,26 +91,3 @@ class Progress:
         for start, end in self._stretches:
             yield from (start - at, end - start)
             at = end
-
-
-def _packed(numbers: Iterable[int]) -> bytes:
-    """Write numbers seven bits a byte, the low ones first; the high bit says that more follow."""
-    return bytes(chain.from_iterable(map(_digits, numbers)))
-
-
-def _digits(number: int) -> Iterator[int]:
-    while number > 0x7F:  # noqa: PLR2004 - seven bits
-        yield number & 0x7F | 0x80
-        number >>= 7
-    yield number
-
-
-def _unpacked(packed: bytes) -> list[int]:
-    numbers, number, shift = [], 0, 0
-    for byte in packed:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:  # noqa: PLR2004 - the high bit
-            numbers.append(number)
-            number, shift = 0, 0
-    return numbers

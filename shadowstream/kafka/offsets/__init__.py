@@ -6,6 +6,7 @@ Pure: no I/O, no lock, no clock, no client.
 ``piece``   `Piece`: some messages of one partition, carried in order by one strand
 ``window``  `Window`: one partition during one assignment; what to commit, and what to skip
 ``done``    `Done`: what is finished above a commit, as it is written into the commit's metadata
+``runs``    lists of numbers as short text
 ==========  ==================================================================================
 """
 

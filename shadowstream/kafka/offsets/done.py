@@ -5,7 +5,7 @@ says in its metadata which offsets above it are *not* finished; everything else 
 offsets are short where many messages are finished, and gaps in offsets cost nothing.
 
 ``ss1;BASE;END;CRC;RANGES``: BASE is the committed offset, CRC the CRC-32 of the rest, RANGES alternate between how many
-are finished and how many are not, as LEB128 numbers, deflated, in base 85. Traps:
+are finished and how many are not (`runs`). Traps:
 
 * A broker takes 4095 characters: a longer list is cut, and then says less, never something wrong
   (``test_what_does_not_fit_says_less_and_never_something_wrong``).
@@ -16,10 +16,12 @@ are finished and how many are not, as LEB128 numbers, deflated, in base 85. Trap
 from __future__ import annotations
 
 import zlib
-from base64 import b85decode, b85encode
 from bisect import bisect_right
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
+
+from shadowstream.kafka.offsets.runs import numbers_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,8 +31,6 @@ __all__ = ["MAX_METADATA", "NOTHING_DONE", "Done", "Ranges", "joined"]
 MAX_METADATA = 4095
 """Characters that a broker takes by default (``offset.metadata.max.bytes`` is 4096, and the client sends one more)."""
 TAG = "ss1"
-MAX_PLAIN = 1 << 20
-"""Bytes that a list is inflated to at most: whoever may commit for the group may write anything."""
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -86,7 +86,7 @@ class Done:
 
     def text(self) -> str:
         """Return it as metadata, however long that is."""
-        text = f"{self.base};{self.end};{b85encode(zlib.compress(bytes(_numbers(self)))).decode()}"
+        text = f"{self.base};{self.end};{text_of(_steps(self))}"
         return f"{TAG};{zlib.crc32(text.encode()):08x};{text}"
 
     @classmethod
@@ -100,8 +100,8 @@ class Done:
             return NOTHING_DONE
         try:
             base, end, packed = text.split(";", 2)
-            done = cls(int(base), int(end), _ranges(int(base), int(end), _inflated(packed)))
-        except (ValueError, zlib.error):
+            done = cls(int(base), int(end), _ranges(int(base), int(end), numbers_of(packed)))
+        except ValueError:
             return NOTHING_DONE
         return done if done.base == committed else NOTHING_DONE
 
@@ -120,40 +120,16 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Ranges:
     return tuple(whole)
 
 
-def _numbers(done: Done) -> Iterator[int]:
-    """Give the bytes of the ranges: how many are finished, how many are not, in turns (LEB128, as in DWARF)."""
+def _steps(done: Done) -> Iterator[int]:
+    """Give how many are finished, and how many are not, in turns."""
     at = done.base
     for first, after in done.unfinished:
-        yield from _leb128(first - at)
-        yield from _leb128(after - first)
+        yield from (first - at, after - first)
         at = after
 
 
-def _leb128(number: int) -> Iterator[int]:
-    while number > 0x7F:  # noqa: PLR2004 - seven bits a byte
-        yield number & 0x7F | 0x80
-        number >>= 7
-    yield number
-
-
-def _inflated(packed: str) -> bytes:
-    machine = zlib.decompressobj()
-    plain = machine.decompress(b85decode(packed), MAX_PLAIN)
-    if not machine.eof:
-        raise ValueError("longer than any of ours")
-    return plain
-
-
-def _ranges(base: int, end: int, plain: bytes) -> Ranges:
-    at, number, shift = base, 0, 0
-    bounds = []
-    for byte in plain:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if not byte & 0x80:
-            at += number
-            bounds.append(at)
-            number = shift = 0
-    if shift or len(bounds) % 2 or at > end or base < 0:
+def _ranges(base: int, end: int, steps: list[int]) -> Ranges:
+    bounds = list(accumulate(steps, initial=base))[1:]
+    if base < 0 or len(bounds) % 2 or (bounds and bounds[-1] > end):
         raise ValueError("not a list of ranges")
     return tuple(zip(bounds[::2], bounds[1::2], strict=True))

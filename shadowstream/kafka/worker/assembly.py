@@ -8,7 +8,7 @@ messages between would be lost (``test_the_first_start_of_the_shadow_group_begin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal
 
 from shadowstream.config import Route, TopicSettings
@@ -16,7 +16,7 @@ from shadowstream.gate import Gates, Verdict
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
-from shadowstream.kafka.outlets import Outlets
+from shadowstream.kafka.outlets import Outlets, Senders
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
@@ -85,7 +85,7 @@ class _Crews:
     def __init__(self, settings: Settings, ours: LaneSettings, parts: Parts) -> None:
         self._ours = ours
         self._parts = parts
-        self._client = producer_of(ours)
+        self._senders = Senders(partial(producer_of, ours))
         self._reader = mark_reader(settings.mark)
 
     def crew(self, registration: Registration) -> Crew:
@@ -113,7 +113,7 @@ class _Crews:
             batch=registration.batch,
             by_hand=registration.settle == "by_hand",
         )
-        outlets = Outlets(self._client, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
+        outlets = Outlets(self._senders, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
         return Engine(binding, self._reader, outlets, parts.listeners)
 
 

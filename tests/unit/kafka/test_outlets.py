@@ -11,7 +11,7 @@ from confluent_kafka import Message as RawMessage
 from shadowstream.events import CopyFailed, Event, Listeners
 from shadowstream.kafka import outlets as outlets_module
 from shadowstream.kafka.offsets import Piece
-from shadowstream.kafka.outlets import Interrupted, Outlets, Story, side_topics
+from shadowstream.kafka.outlets import Interrupted, Outlets, Senders, Story, side_topics
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -27,6 +27,15 @@ class Client:
         self.sent: list[Report] = []
         self.full = 0
         self.refuses: KafkaError | None = None
+        self.alone: Client | None = None
+
+    def made(self, **properties: object) -> Client:
+        """Be the client for nearly all copies, and have another for those that go alone."""
+        if not properties:
+            return self
+        assert properties == {"batch.num.messages": 1}
+        self.alone = Client()
+        return self.alone
 
     def produce(self, topic: str, value: object, key: object, *, on_delivery: Any, **rest: Any) -> None:
         if self.full:
@@ -69,7 +78,7 @@ def heard() -> Heard:
 @pytest.fixture
 def outlets(client: Client, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Outlets:
     monkeypatch.setattr(outlets_module, "RETRY_S", 0.0)
-    return Outlets(client, "t", Lane.SHADOW, "g.shadow", Listeners([heard]))  # type: ignore[arg-type]
+    return Outlets(Senders(client.made), "t", Lane.SHADOW, "g.shadow", Listeners([heard]))  # type: ignore[arg-type]
 
 
 def piece() -> Piece:
@@ -149,12 +158,38 @@ def test_an_undelivered_copy_is_tried_again_and_its_offset_waits(
 
 def test_a_copy_too_large_for_the_broker_goes_without_its_value(outlets: Outlets, client: Client) -> None:
     held = piece()
-    client.refuses = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     outlets.park(held.messages[0], held)
+    client.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
     outlets.serve()
-    copy = client.report()
+    assert client.alone is not None
+    client.alone.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    outlets.serve()
+    copy = client.alone.report()
     assert copy["value"] is None
     assert copy["headers"][-1] == ("shadowstream-left-out", b"value")
+
+
+def test_a_copy_that_shared_its_batch_with_one_too_large_keeps_its_value(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    outlets.park(held.messages[0], held)
+    client.report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    outlets.serve()
+    assert client.alone is not None
+    copy = client.alone.report()
+    assert copy["value"] == held.messages[0].value()
+    held.done = 1
+    assert held.lowest() is None
+
+
+def test_a_copy_that_is_due_again_while_the_queue_is_full_is_not_forgotten(outlets: Outlets, client: Client) -> None:
+    held = piece()
+    outlets.park(held.messages[0], held)
+    client.report(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+    client.full = 1
+    outlets.serve()
+    assert client.sent == []
+    outlets.serve()
+    assert len(client.sent) == 1
 
 
 def test_a_full_queue_is_waited_for(outlets: Outlets, client: Client) -> None:

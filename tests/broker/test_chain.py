@@ -60,6 +60,10 @@ class Running:
         command = [sys.executable, "-m", "producers.ss_distribution", "--port", str(self.port)]
         claimer = surroundings() | self._told("producers", "ss_distribution")
         self._claimer = subprocess.Popen(command, cwd=REPO, env=claimer)
+        return self
+
+    def is_up(self) -> Self:
+        """Wait until all of it is."""
         eventually(lambda: self._services.numbers().assigned == {(n, lane) for n in SERVICES for lane in Lane}, "ready")
         eventually(self._answers, "ss_distribution answers")
         return self
@@ -101,7 +105,7 @@ class Running:
 @pytest.fixture
 def chain(rig: Rig, redis_url: str) -> Iterator[Running]:
     with Running(rig, redis_url, rig.group) as running:
-        yield running
+        yield running.is_up()
 
 
 def ways(lane: Lane) -> dict[str, str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal
+from threading import Event
+from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
+from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.outlets import Outlets, Senders
@@ -22,18 +24,21 @@ from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from confluent_kafka import Consumer as RawConsumer
     from confluent_kafka import KafkaError, TopicPartition
+    from confluent_kafka import Producer as RawProducer
 
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
     from shadowstream.kafka.engine.binding import Handler
     from shadowstream.kafka.strands import Crew
 
+    LoopOf = Callable[[], LaneLoop]
     Settle = Literal["on_return", "by_hand"]
 
-__all__ = ["Registration", "Settle", "assemble"]
+__all__ = ["Ground", "Registration", "Settle", "assemble"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,38 @@ class Registration:
     settle: Settle = "on_return"
 
 
-def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registration], listeners: Listeners) -> Cursor:
+def crew_of(engine: Engine, parts: Parts, loop: LoopOf) -> Crew:
+    """Make the hands of one topic: tasks on the lane's loop for an async handler, threads for a sync one."""
+    if is_async(engine.binding.handler):
+        return Tasks(engine, parts.ended, loop())
+    return Threads(engine, parts.ended, parts.stopping)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What lanes stand on: the outer world, which a simulation gives its own of."""
+
+    consumer: Callable[..., RawConsumer] = consumer_of
+    """Makes a consumer from a lane's settings and further properties."""
+    producer: Callable[..., RawProducer] = producer_of
+    """Makes a producer likewise."""
+    crew: Callable[[Engine, Parts, LoopOf], Crew] = crew_of
+    """Makes who carries an engine."""
+    clock: Clock = REAL_CLOCK
+    event: Callable[[], Event] = Event
+    """Makes what threads wait for."""
+
+
+WORLD: Final = Ground()
+
+
+def assemble(
+    settings: Settings,
+    lane: Lane,
+    registrations: Sequence[Registration],
+    listeners: Listeners,
+    ground: Ground = WORLD,
+) -> Cursor:
     """Build the cursor of one lane.
 
     Raises:
@@ -60,7 +96,7 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
     def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
         cursor.committed(error, places)
 
-    consumer = consumer_of(ours, on_commit=on_commit)
+    consumer = ground.consumer(ours, on_commit=on_commit)
     parts = Parts(
         lane=lane,
         consumer=consumer,
@@ -68,9 +104,12 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
         settings=ours.worker,
         listeners=listeners,
         gates=Gates(ours, listeners),
-        start_at=start_at(settings, lane, consumer),
+        start_at=start_at(settings, lane, consumer, ground.consumer),
+        stopping=ground.event(),
+        room=ground.event(),
+        clock=ground.clock,
     )
-    crews = _Crews(settings, ours, parts)
+    crews = _Crews(settings, ours, parts, ground)
     for registration in registrations:
         topic = settings.topic(registration.topic, lane)
         if lane is Lane.NORMAL or topic.enabled:
@@ -82,17 +121,15 @@ def assemble(settings: Settings, lane: Lane, registrations: Sequence[Registratio
 class _Crews:
     """Makes each topic's engine and who carries it, from what the lane has in common."""
 
-    def __init__(self, settings: Settings, ours: LaneSettings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, ours: LaneSettings, parts: Parts, ground: Ground) -> None:
         self._ours = ours
         self._parts = parts
-        self._senders = Senders(partial(producer_of, ours))
+        self._ground = ground
+        self._senders = Senders(partial(ground.producer, ours))
         self._reader = mark_reader(settings.mark)
 
     def crew(self, registration: Registration) -> Crew:
-        engine = self._engine(registration)
-        if is_async(registration.handler):
-            return Tasks(engine, self._parts.ended, self._loop)
-        return Threads(engine, self._parts.ended, self._parts.stopping)
+        return self._ground.crew(self._engine(registration), self._parts, lambda: self._loop)
 
     @cached_property
     def _loop(self) -> LaneLoop:
@@ -112,8 +149,10 @@ class _Crews:
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
             by_hand=registration.settle == "by_hand",
+            clock=parts.clock,
         )
-        outlets = Outlets(self._senders, topic.name, ours.lane, str(ours.kafka["group.id"]), parts.listeners)
+        group = str(ours.kafka["group.id"])
+        outlets = Outlets(self._senders, topic.name, ours.lane, group, parts.listeners, clock=parts.clock)
         return Engine(binding, self._reader, outlets, parts.listeners)
 
 

@@ -66,7 +66,7 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
     new = [each for each in client.committed(partitions, timeout=SEED_S) if each.offset < 0]
     if not new:
         return
-    places = _normal_offsets(settings, new)
+    places = _normal_offsets(settings, new, consumer_of)
     reset = str(settings.normal.kafka.get("auto.offset.reset", "earliest"))
     for each in places:
         if each.offset < 0:
@@ -75,7 +75,9 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
     client.commit(offsets=places, asynchronous=False)
 
 
-def start_at(settings: Settings, lane: Lane, consumer: RawConsumer) -> Callable[[list[TopicPartition]], Beginning]:
+def start_at(
+    settings: Settings, lane: Lane, consumer: RawConsumer, another: Callable[..., RawConsumer] = consumer_of
+) -> Callable[[list[TopicPartition]], Beginning]:
     """Return what finds out where newly assigned partitions begin.
 
     Where the shadow group has committed nothing yet, it begins where the normal group stands.
@@ -86,7 +88,7 @@ def start_at(settings: Settings, lane: Lane, consumer: RawConsumer) -> Callable[
         new = [each for each in known if each.offset < 0]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
-        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new)}
+        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new, another)}
         log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
         begun = [TopicPartition(*place, offset) for place, offset in normal.items()]
         return Beginning([each for each in known if each.offset >= 0], begun)
@@ -105,9 +107,11 @@ def _known(consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane) 
         return partitions
 
 
-def _normal_offsets(settings: Settings, partitions: list[TopicPartition]) -> list[TopicPartition]:
+def _normal_offsets(
+    settings: Settings, partitions: list[TopicPartition], another: Callable[..., RawConsumer]
+) -> list[TopicPartition]:
     """Ask where the normal group stands, without joining it."""
-    onlooker = consumer_of(settings.normal)
+    onlooker = another(settings.normal)
     try:
         return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
     finally:

@@ -61,6 +61,12 @@ def test_ports_come_in_pairs_that_do_not_overlap() -> None:
     assert len({port for first in pairs for port in (first, first + 1)}) == 10
 
 
+def test_no_port_is_one_that_the_kernel_gives_to_clients() -> None:
+    first, _ = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+
+    assert max(port_pairs(5)) + 1 < first
+
+
 def test_the_services_are_found_in_a_checkout() -> None:
     assert checkout() == HOME
 

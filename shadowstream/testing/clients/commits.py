@@ -1,0 +1,114 @@
+"""One consumer's commits: what is asked for, and the answers that wait for the next poll()."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
+
+from shadowstream.testing.answers import NO_OFFSET, FailedPartition, Place, Refusal, failure, partition_at, place_of
+from shadowstream.testing.groups import Credentials, Stand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from shadowstream.testing.broker import Broker
+    from shadowstream.testing.clients.reader import Reader
+
+    OnCommit = Callable[[KafkaError | None, list[TopicPartition]], None]
+    Answer = tuple[KafkaError | None, list[TopicPartition]]
+
+__all__ = ["Commits", "due_of"]
+
+
+@dataclass(slots=True)
+class Commits:
+    """The commits of one consumer, in their order."""
+
+    broker: Broker
+    reader: Reader
+    who: Callable[[], Credentials]
+    on_commit: OnCommit | None = None
+    known: dict[Place, int] = field(default_factory=dict)
+    """What this consumer last committed: a commit() without arguments leaves that out."""
+    _waiting: deque[dict[Place, Stand]] = field(default_factory=deque)
+    """Not sent yet; only while the broker's faults say ``slow_commits``."""
+    _answers: deque[Answer] = field(default_factory=deque)
+
+    def asked(self, message: Message | None, offsets: Iterable[TopicPartition] | None) -> dict[Place, Stand]:
+        """Return what a call of commit() is about; empty: nothing to commit."""
+        if message is not None and offsets is not None:
+            raise ValueError("message and offsets are mutually exclusive")
+        if message is not None:
+            return due_of(message)
+        if offsets is not None:
+            return {place_of(each): Stand(each.offset, each.metadata) for each in offsets if each.offset >= 0}
+        return {
+            place: Stand(position.stored)
+            for place, position in self.reader.positions.items()
+            if position.stored > self.known.get(place, OFFSET_INVALID)
+        }
+
+    def later(self, stands: dict[Place, Stand]) -> None:
+        """Commit without waiting: the answer goes to ``on_commit``, from a later `serve`."""
+        if not stands:
+            self._answers.append((KafkaError(NO_OFFSET), []))
+            return
+        self._waiting.append(stands)
+        if not self.broker.faults.slow_commits:
+            self._send()
+
+    def now(self, stands: dict[Place, Stand]) -> list[TopicPartition]:
+        """Commit and wait for the answer.
+
+        Raises:
+            KafkaException: one of the partitions was refused, or all were, or no answer came.
+        """
+        self._send()
+        if not stands:
+            raise failure("Commit failed", KafkaError(NO_OFFSET))
+        error, partitions = self._sent(stands)
+        if error is not None:
+            raise failure("Commit failed", error)
+        return partitions
+
+    def serve(self) -> None:
+        """Hand out the answers that were there before this call, then send what waits."""
+        for _ in range(len(self._answers)):
+            error, partitions = self._answers.popleft()
+            if self.on_commit is not None:
+                self.on_commit(error, partitions)
+        self._send()
+
+    def _send(self) -> None:
+        while self._waiting:
+            self._answers.append(self._sent(self._waiting.popleft()))
+
+    def _sent(self, stands: Mapping[Place, Stand]) -> Answer:
+        manner = self.reader.manner
+        try:
+            refused = self.broker.commit(manner.client, manner.group, self.who(), stands)
+        except Refusal as refusal:
+            refused = dict.fromkeys(stands, refusal.code)
+        for place in stands.keys() - refused.keys():
+            self.known[place] = stands[place].offset
+        error = KafkaError(next(reversed(refused.values()))) if refused else None
+        return error, [_answered(place, stand, refused.get(place)) for place, stand in stands.items()]
+
+
+def due_of(message: Message) -> dict[Place, Stand]:
+    """Return the offset after a message.
+
+    Raises:
+        KafkaException: the message is an error.
+    """
+    if (error := message.error()) is not None:
+        raise KafkaException(error)
+    return {(message.topic() or "", message.partition() or 0): Stand((message.offset() or 0) + 1)}
+
+
+def _answered(place: Place, stand: Stand, code: int | None) -> TopicPartition:
+    answered = partition_at(place, stand.offset, stand.metadata)
+    return answered if code is None else FailedPartition(answered, KafkaError(code))

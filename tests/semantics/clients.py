@@ -36,6 +36,8 @@ class AssignmentSemantics:
 
     def test_what_is_not_assigned_cannot_be_sought(self, ground: Ground) -> None:
         consumer, topic = ground.consumer(ground.name()), ground.topic()
+        consumer.assign([TopicPartition(topic, 0)])
+        consumer.unassign()
         refused(KafkaError._STATE, consumer.seek, TopicPartition(topic, 0, 1))
         assert offsets_of(consumer.position([TopicPartition(topic, 0)])) == [OFFSET_INVALID]
         consumer.pause([TopicPartition(topic, 0)])
@@ -174,16 +176,19 @@ class CommitSemantics:
         refused(KafkaError.OFFSET_METADATA_TOO_LARGE, consumer.commit, offsets=places, asynchronous=False)
         assert offsets_of(consumer.committed(places, timeout=WAIT_S)) == [OFFSET_INVALID, 1]
 
-    def test_an_asynchronous_answer_names_the_partition_that_was_refused(self, ground: Ground) -> None:
+    @pytest.mark.parametrize("bad", [0, 1])
+    def test_an_asynchronous_answer_blames_all_partitions_for_one(self, ground: Ground, bad: int) -> None:
         answers: list[Any] = []
         consumer = ground.consumer(ground.name(), on_commit=lambda error, places: answers.append((error, places)))
-        topic = ground.topic(2)
-        consumer.commit(offsets=[TopicPartition(topic, 0, 4, "m" * (KIB4 + 1)), TopicPartition(topic, 1, 1)])
+        topic, too_large = ground.topic(2), KafkaError.OFFSET_METADATA_TOO_LARGE
+        metadata = {bad: "m" * (KIB4 + 1), 1 - bad: ""}
+        consumer.commit(offsets=[TopicPartition(topic, number, 4, metadata[number]) for number in (0, 1)])
         until(ground, lambda: answers, consumer)
         ((error, places),) = answers
-        assert error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE
-        codes = {each.partition: each.error and each.error.code() for each in places}
-        assert codes == {0: KafkaError.OFFSET_METADATA_TOO_LARGE, 1: None}
+        assert error.code() == too_large
+        assert {each.partition: each.error.code() for each in places} == {0: too_large, 1: too_large}
+        (found,) = consumer.committed([TopicPartition(topic, 1 - bad)], timeout=WAIT_S)
+        assert found.offset == 4
 
     def test_asynchronous_answers_come_in_order_and_only_from_poll(self, ground: Ground) -> None:
         answers: list[int] = []
@@ -221,8 +226,10 @@ class CommitSemantics:
 
     def test_a_stored_offset_is_what_commit_commits(self, ground: Ground) -> None:
         consumer, topic = ground.consumer(ground.name(), enable_auto_offset_store=False), ground.topic()
-        refused(KafkaError._STATE, consumer.store_offsets, offsets=[TopicPartition(topic, 0, 1)])
         produce(ground, topic, "abc")
+        consumer.assign([TopicPartition(topic, 0)])
+        consumer.unassign()
+        refused(KafkaError._STATE, consumer.store_offsets, offsets=[TopicPartition(topic, 0, 1)])
         consumer.assign([TopicPartition(topic, 0)])
         read(ground, consumer, 3)
         consumer.store_offsets(offsets=[TopicPartition(topic, 0, 2)])
@@ -306,11 +313,10 @@ class ProducerSemantics:
         # The client knows a topic's partitions only once it has asked.
         producer.produce(topic, "a", partition=0)
         producer.flush(WAIT_S)
-        producer.produce(topic, "a", partition=7, on_delivery=lambda error, _: codes.append(error.code()))
-        producer.flush(WAIT_S)
+        refused(KafkaError._UNKNOWN_PARTITION, producer.produce, topic, "a", partition=7)
         producer.produce(ground.name(), "a", on_delivery=lambda error, _: codes.append(error.code()))
         producer.flush(WAIT_S)
-        assert codes == [KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_OR_PART]
+        assert codes == [KafkaError.UNKNOWN_TOPIC_OR_PART]
 
     def test_the_cluster_s_topics_are_listed(self, ground: Ground) -> None:
         topic = ground.topic(3)
@@ -319,6 +325,10 @@ class ProducerSemantics:
             missing = ground.name()
             found = client.list_topics(missing, timeout=WAIT_S).topics[missing]
             assert found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+class TransactionSemantics:
+    """Transactions, with a consumer's offsets in them."""
 
     def test_a_transaction_is_seen_when_it_is_committed_and_never_when_it_is_aborted(self, ground: Ground) -> None:
         topic, group = ground.topic(), ground.name()

@@ -84,7 +84,7 @@ class BrokerGround:
         return made
 
     def producer(self, **properties: Any) -> Producer:
-        quick = {"bootstrap.servers": self._kafka.bootstrap, "linger.ms": 0, "log_level": 0}
+        quick = {"bootstrap.servers": self._kafka.bootstrap, "linger.ms": 0, "log_level": 0, "error_cb": lambda _: None}
         return Producer({**quick, **_dotted(properties)})
 
     def now(self) -> float:

@@ -94,8 +94,12 @@ class Commits:
             refused = dict.fromkeys(stands, refusal.code)
         for place in stands.keys() - refused.keys():
             self.known[place] = stands[place].offset
-        error = KafkaError(next(reversed(refused.values()))) if refused else None
-        return error, [_answered(place, stand, refused.get(place)) for place, stand in stands.items()]
+        answered = [partition_at(place, stand.offset, stand.metadata) for place, stand in stands.items()]
+        if not refused:
+            return None, answered
+        # The library blames every partition for one that failed, also those that the broker has committed.
+        error = KafkaError(next(reversed(refused.values())))
+        return error, [FailedPartition(each, error) for each in answered]
 
 
 def due_of(message: Message) -> dict[Place, Stand]:
@@ -107,8 +111,3 @@ def due_of(message: Message) -> dict[Place, Stand]:
     if (error := message.error()) is not None:
         raise KafkaException(error)
     return {(message.topic() or "", message.partition() or 0): Stand((message.offset() or 0) + 1)}
-
-
-def _answered(place: Place, stand: Stand, code: int | None) -> TopicPartition:
-    answered = partition_at(place, stand.offset, stand.metadata)
-    return answered if code is None else FailedPartition(answered, KafkaError(code))

@@ -325,7 +325,7 @@ class MemoryConsumer:
 
     def troubled(self, error: KafkaError) -> None:
         """Queue an error for the application."""
-        self._fatal = error if error.fatal() else self._fatal
+        self._fatal = error if error.code() == FATAL else self._fatal
         self._reader.errors.append(Message(error=error))
 
     # Inside

@@ -315,6 +315,6 @@ class ModernMembership:
 
 
 def _die(owner: Owner, code: int) -> None:
-    """End as a client with a fatal error does: the assignment goes without a callback."""
+    """End as a client with a fatal error does: without a callback, and with an error that does not say fatal()."""
     owner.forget()
-    owner.troubled(KafkaError(FATAL, f"Fatal error: {KafkaError(code).str()}", fatal=True))
+    owner.troubled(KafkaError(FATAL, f"Fatal error: {KafkaError(code).str()}"))

@@ -24,6 +24,7 @@ from shadowstream.testing.answers import (
     PURGE_QUEUE,
     STATE,
     TIMED_OUT,
+    UNKNOWN_PARTITION,
     Refusal,
     failure,
     metadata_of,
@@ -133,7 +134,7 @@ class MemoryProducer:
 
         Raises:
             BufferError: the queue is full; poll() makes room.
-            KafkaException: the message is too large for this client.
+            KafkaException: the message is too large for this client, or its partition is not there.
         """
         self._check_produces()
         if len(self) >= self._limit:
@@ -148,6 +149,8 @@ class MemoryProducer:
         )
         if record.size() > self._max_bytes:
             raise failure("Unable to produce message", KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+        if partition >= self._broker.topics.get(topic, partition + 1):
+            raise failure("Unable to produce message", KafkaError(UNKNOWN_PARTITION))
         # The first of the two names hides the second one, also when it is given as None.
         chosen = on_delivery if callback is UNSAID else callback
         until = self._broker.clock.monotonic() + self._timeout_s

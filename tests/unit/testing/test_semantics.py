@@ -6,7 +6,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.semantics.clients", "tests.semantics.members")
 
-from tests.semantics.clients import AssignmentSemantics, CommitSemantics, ProducerSemantics  # noqa: E402
+from tests.semantics.clients import AssignmentSemantics, CommitSemantics, ProducerSemantics, TransactionSemantics  # noqa: E402
 from tests.semantics.ground import MemoryGround  # noqa: E402
 from tests.semantics.members import MemberSemantics  # noqa: E402
 
@@ -26,6 +26,10 @@ class TestCommitsInMemory(CommitSemantics):
 
 class TestProducerInMemory(ProducerSemantics):
     """Said in `ProducerSemantics`."""
+
+
+class TestTransactionsInMemory(TransactionSemantics):
+    """Said in `TransactionSemantics`."""
 
 
 class TestMembersInMemory(MemberSemantics):

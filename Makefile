@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-annotate \
+	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint bench images lock clean
@@ -40,9 +42,10 @@ lint: $(STAMP) ## Check style, types and the house rules
 bench: images ## Measure against the raw client on a real broker; writes benchmarks/results/
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
-		--no-emit-index-url --no-annotate --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock, and those of the benchmarks' peers
+	@$(LOCK) --universal --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
+	@for each in benchmarks/peers/locks/*.in; do \
+		$(LOCK) --universal --python-version $$(sed -n 's/^# python //p' $$each) $$each -o $${each%.in}.lock || exit 1; done
 
 clean: ## Remove the virtual environment
 	rm -rf $(VENV)

@@ -12,64 +12,49 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import gates, latency, produce, throughput
-from benchmarks.figures import Row
 from benchmarks.ground import Ground, machine, say
+from benchmarks.options import Options
+from benchmarks.peers.sides import OURS, SIDES
+from benchmarks.picture import drawn
+from benchmarks.rows import ROWS, described
 from containers.kafka import KafkaContainer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    Measured = tuple[list[Row], dict[str, object]]
+ABOUT = f"""Measure what shadowstream costs, against the raw client and other consumers, on a Kafka broker of its own.
 
-ABOUT = """Measure what shadowstream costs against the raw client, on a real Kafka broker of its own.
+{described()}
 
-  a  worker throughput: the normal lane with a no-op handler against a raw consume loop       wanted >= 0.80
-  b  producer throughput: stamping a signed mark against a raw static header                  wanted >= 0.90
-  c  normal latency: p99 under a 50x shadow flood with a stuck shadow handler, by flood-free  wanted <= 1.2
-  d  one gate decision: full shadow chain wanted <= 5 us, normal's open gate wanted <= 0.5 us
+--rows chooses some, by letter or by name: --rows a,drain,io. --sides chooses whom the drain, io and burn rows compare
+us with: {", ".join(name for name in SIDES if name != OURS)}. Each peer gets an environment of its own
+from benchmarks/peers/locks, made once and kept in the cache folder.
 
 The broker starts and ends by itself, in a container. The table goes to stdout, progress to stderr, everything measured
 to JSON. Sides take turns in fresh processes, and each ratio comes with its own noise: the same side measured against
 itself. A control marked TOO NOISY means that the machine was too busy to compare anything: run it on a quiet one.
 
-  python -m benchmarks                           about ten minutes, writes benchmarks/results/
-  python -m benchmarks --quick                   about a minute and a half, writes nothing: does it run at all?
-  python -m benchmarks --only a,d --json out.json
+  python -m benchmarks                           all rows, about an hour, writes benchmarks/results/
+  python -m benchmarks --quick                   about ten minutes, writes nothing: does it run at all?
+  python -m benchmarks --rows drain,burn --sides aiokafka,raw
+  python -m benchmarks --rows a,d --json out.json
+  python -m benchmarks --picture                 draws benchmarks/results/picture.svg from the JSON, no broker
 
 Exit codes: 0 every target reached, 1 some were missed, 2 wrong usage, 130 interrupted. With --quick a missed target is
 no failure: the runs are too short to mean anything."""
 RESULTS: Final = Path(__file__).with_name("results")
-NAMES: Final = {"a": "worker", "b": "producer", "c": "flood", "d": "gates"}
 SLOWER: Final = {"group.initial.rebalance.delay.ms": "0", "log.retention.check.interval.ms": "3600000"}
-
-
-def decisions(_ground: Ground | None, *, quick: bool) -> Measured:
-    """Measure (d), which needs no broker and has one length only."""
-    say(f"(d) gate decisions{', at full length' if quick else ''}")
-    found = gates.measured()
-    figures: Any = found["ns_per_decision"]
-    wanted = {"chain": 5000.0, "open": 500.0}
-    named = {"chain": "full shadow chain", "open": "normal: the open gate"}
-    rows = [Row(named.get(kind, kind), ns, "ns", wanted.get(kind), "at most") for kind, ns in figures.items()]
-    return rows, found
-
-
-PARTS: Final[dict[str, Callable[..., Measured]]] = {
-    "a": throughput.measured,
-    "b": produce.measured,
-    "c": latency.measured,
-    "d": decisions,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks and return the exit code."""
     args = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if args.picture:
+        return drawn(RESULTS)
     began = time.monotonic()
     try:
-        results = measured(args.only, quick=args.quick)
+        results = measured(args.rows, options_of(args))
     except KeyboardInterrupt:
         return 130
     sys.stdout.write(table(results))
@@ -87,8 +72,18 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--only", type=chosen, default="abcd", metavar="a,b,c,d", help="which ones; default: all")
-    made.add_argument("--quick", action="store_true", help="a smoke run: short, few rounds, figures mean little")
+    add = made.add_argument
+    add("--rows", "--only", type=chosen, default=",".join(ROWS), metavar="a,b,...", help="which ones; default: all")
+    add("--sides", type=sides, default=(), metavar="raw,...", help="whom to compare with; default: everyone")
+    add("--quick", action="store_true", help="a smoke run: short, few rounds, figures mean little")
+    add("--rounds", type=int, metavar="N", help="how often sides take turns; default: each row's own number")
+    add("--scale", type=float, default=1.0, metavar="X", help="times the messages of drain, io and burn; default: 1")
+    add(
+        "--zipf", type=float, default=1.0, metavar="S", help="exponent of the keys' distribution (io, burn); default: 1"
+    )
+    add("--huge", action="store_true", help="memory: ten million messages ahead, too (4 GB of log)")
+    add("--without", default="", metavar="JSON", help="repeats: a second leg with these worker settings")
+    add("--picture", action="store_true", help="draw the committed results, measure nothing")
     made.add_argument(
         "--json",
         type=Path,
@@ -99,32 +94,55 @@ def parser() -> argparse.ArgumentParser:
 
 
 def chosen(text: str) -> str:
-    """Read which benchmarks are asked for."""
-    letters = text.replace(",", "").replace(" ", "").lower()
-    if not letters or set(letters) - set(PARTS):
-        raise argparse.ArgumentTypeError(f"{text!r}: name some of {', '.join(PARTS)}, with commas between")
-    return "".join(sorted(set(letters)))
+    """Read which benchmarks are asked for, by letter or by name."""
+    letters = {row.name: letter for letter, row in ROWS.items()} | {letter: letter for letter in ROWS}
+    asked = [each.strip().lower() for each in text.split(",")]
+    if unknown := [each for each in asked if each not in letters]:
+        known = ", ".join(f"{letter} ({row.name})" for letter, row in ROWS.items())
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r}: name some of {known}, with commas between")
+    return "".join(sorted({letters[each] for each in asked}))
 
 
-def measured(letters: str, *, quick: bool) -> dict[str, dict[str, Any]]:
+def sides(text: str) -> tuple[str, ...]:
+    """Read whom to compare with."""
+    asked = tuple(each.strip().lower() for each in text.split(","))
+    if unknown := [each for each in asked if each not in SIDES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r}: name some of {', '.join(SIDES)}, with commas between")
+    return asked
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return what the rows need to know of the command line."""
+    return Options(
+        quick=args.quick,
+        rounds=args.rounds,
+        scale=args.scale,
+        zipf=args.zipf,
+        sides=args.sides,
+        huge=args.huge,
+        without=args.without,
+    )
+
+
+def measured(letters: str, options: Options) -> dict[str, dict[str, Any]]:
     """Run what was asked for; a broker is started only for those that need one."""
     if letters == "d":
-        return {"d": result("d", None, None, quick=quick)}
+        return {"d": result("d", None, options)}
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
         # Docker's port proxy would cost each byte a copy that no broker of yours does.
         broker = KafkaContainer(host_network=sys.platform == "linux", heap_mb=1024, settings=SLOWER)
         with broker:
             ground = Ground(broker, Path(folder))
-            return {letter: result(letter, ground, broker.image, quick=quick) for letter in letters}
+            return {letter: result(letter, ground, options) for letter in letters}
 
 
-def result(letter: str, ground: Ground | None, image: str | None, *, quick: bool) -> dict[str, Any]:
+def result(letter: str, ground: Ground | None, options: Options) -> dict[str, Any]:
     """Run one benchmark and return all that is to be written of it."""
-    facts, began = machine(image), time.monotonic()
-    rows, details = PARTS[letter](ground, quick=quick)
+    facts, began = machine(ground.broker.image if ground else None), time.monotonic()
+    rows, details = ROWS[letter].measured(ground, options)
     return {
-        "benchmark": f"{letter}: {NAMES[letter]}",
-        "quick": quick,
+        "benchmark": f"{letter}: {ROWS[letter].name}",
+        "quick": options.quick,
         "machine": facts,
         "seconds": round(time.monotonic() - began, 1),
         "rows": [row.as_json() for row in rows],
@@ -134,14 +152,14 @@ def result(letter: str, ground: Ground | None, image: str | None, *, quick: bool
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Return the results as plain text."""
-    lines = [f"{'':2} {'':40} {'measured':>12} {'unit':9} {'wanted':>10}  {'reached':8} range over rounds"]
+    lines = [f"{'':2} {'':44} {'measured':>12} {'unit':9} {'wanted':>10}  {'reached':8} range over rounds"]
     for letter, found in results.items():
         for row in found["rows"]:
             sign = ">=" if row["sense"] == "at least" else "<="
             wanted = "-" if row["wanted"] is None else f"{sign} {row['wanted']:g}"
             reached = {None: "-", True: "yes", False: "NO"}[row["reached"]]
             value = f"{row['value']:,.0f}" if abs(row["value"]) >= 1000 else f"{row['value']:.3g}"
-            line = f"{letter:2} {row['name']:40} {value:>12} {row['unit']:9} {wanted:>10}  {reached:8} {ranged(row)}"
+            line = f"{letter:2} {row['name']:44} {value:>12} {row['unit']:9} {wanted:>10}  {reached:8} {ranged(row)}"
             lines.append(line.rstrip())
     return "\n".join(lines) + "\n"
 
@@ -158,7 +176,7 @@ def written(results: dict[str, dict[str, Any]], target: Path) -> None:
     """Write one file for each result, or one for all when the target is a .json file."""
     documents: dict[Path, object] = {target: results}
     if target.suffix != ".json":
-        documents = {target / f"{letter}-{NAMES[letter]}.json": found for letter, found in results.items()}
+        documents = {target / f"{letter}-{ROWS[letter].name}.json": found for letter, found in results.items()}
     for path, document in documents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(document, indent=2, default=plain) + "\n", encoding="utf-8")

@@ -10,7 +10,21 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Paired", "Phase", "Row", "Spread", "flood_ratio", "paired", "phase", "quantile", "spread"]
+__all__ = [
+    "Paired",
+    "Phase",
+    "Row",
+    "Spread",
+    "flood_ratio",
+    "hot_bound",
+    "interleaved",
+    "longest_gap",
+    "paired",
+    "phase",
+    "quantile",
+    "spread",
+    "zipf",
+]
 
 LOW, HIGH = 0.75, 1.33
 """A control outside of these is too noisy: a quarter slower or a third faster for no reason."""
@@ -140,3 +154,42 @@ def phase(samples: dict[int, int], schedule: range, ended: int) -> Phase:
 def flood_ratio(before: float, during: float, after: float) -> tuple[float, float]:
     """Return a figure under flood against the mean of those around it, and the drift: after against before."""
     return during / fmean((before, after)), after / before
+
+
+def interleaved(bases: Sequence[float], others: dict[str, Sequence[float]]) -> tuple[dict[str, Spread], Spread | None]:
+    """Compare one side with several that took turns between its own: base, x, base, y, base, x, base, y, base.
+
+    Returns the base by each other, of those that never came to 0, and the base by itself, None when it ever did.
+
+    Raises:
+        ValueError: there is not exactly one base more than turns of others.
+    """
+    turns = sum(map(len, others.values()))
+    if len(bases) != turns + 1 or not turns:
+        raise ValueError(f"{turns} turns stand between {turns + 1} bases, not {len(bases)}")
+    around = [fmean(pair) for pair in pairwise(bases)]
+    ratios = {
+        name: spread([mean / rate for mean, rate in zip(around[place :: len(others)], rates, strict=True)])
+        for place, (name, rates) in enumerate(others.items())
+        if all(rates)
+    }
+    control = spread([after / before for before, after in pairwise(bases)]) if all(bases) else None
+    return ratios, control
+
+
+def zipf(keys: int, exponent: float) -> list[float]:
+    """Return the shares of so many keys, the hottest first; 0 makes them all alike."""
+    weights = [1 / rank**exponent for rank in range(1, keys + 1)]
+    total = sum(weights)
+    return [weight / total for weight in weights]
+
+
+def hot_bound(share: float, handling_s: float) -> float:
+    """Return the messages a second that nobody can exceed who handles one of each key at a time."""
+    return 1 / (share * handling_s)
+
+
+def longest_gap(times: Sequence[float], begin: float, end: float) -> float:
+    """Return the longest time within begin and end in which nothing happened."""
+    within = sorted(time for time in times if begin < time < end)
+    return max(after - before for before, after in pairwise([begin, *within, end]))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
-import threading
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ import confluent_kafka
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 import shadowstream
+from benchmarks.child import end_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,9 +71,9 @@ class Ground:
         """Read a settings file of ours."""
         return shadowstream.load(path, environ=SECRET, strict=True)
 
-    def topic(self, name: str, config: dict[str, str] | None = None) -> str:
-        """Create a topic of one partition."""
-        self.broker.create_topics({name: 1}, config)
+    def topic(self, name: str, config: dict[str, str] | None = None, *, partitions: int = 1) -> str:
+        """Create a topic."""
+        self.broker.create_topics({name: partitions}, config)
         return name
 
     def drop(self, topic: str) -> None:
@@ -81,10 +81,15 @@ class Ground:
         for deleted in self.broker.admin.delete_topics([topic]).values():
             deleted.result(timeout=15)
 
-    def settings(self, group: str, topic: str) -> Path:
-        """Write a settings file for one group on one topic, with signed marks; JSON is YAML too."""
+    def settings(
+        self, group: str, topic: str, rule: dict[str, object] | None = None, **sections: dict[str, object]
+    ) -> Path:
+        """Write a settings file for one group on one topic, with signed marks; JSON is YAML too.
+
+        ``rule`` is the topic's own, each of ``sections`` goes over the section of its name.
+        """
         path = self.folder / f"{group}.yaml"
-        document = {
+        document: dict[str, Any] = {
             "service": "benchmark",
             "mark": {"trust": "signed", "keys": [{"id": "k1", "secret_env": "SHADOW_KEY_1"}]},
             "kafka": {
@@ -93,9 +98,11 @@ class Ground:
                 "client.id": "benchmark",
                 **CLIENT,
             },
-            "topics": {topic: {}},
+            "topics": {topic: rule or {}},
             "worker": {"drain": "1s"},
         }
+        for name, section in sections.items():
+            document[name] = {**document.get(name, {}), **section}
         path.write_text(json.dumps(document), encoding="utf-8")
         return path
 
@@ -135,11 +142,17 @@ def _produced_later(client: AnyProducer, topic: str, headers: Headers | None) ->
 
 
 @contextmanager
-def started(module: str, *arguments: object, capture: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """Run a module in a process of its own; it has ended when the block is left, however that happens."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
+def started(
+    module: str, *arguments: object, capture: bool = False, python: str | Path = sys.executable
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a module in a process of its own; it and its children have ended when the block is left, however that is."""
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | SECRET, stdout=subprocess.PIPE if capture else sys.stderr, text=True
+        [str(python), "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | SECRET,
+        stdout=subprocess.PIPE if capture else sys.stderr,
+        text=True,
+        start_new_session=True,
     )
     try:
         yield process
@@ -154,6 +167,9 @@ def _ended(process: subprocess.Popen[str]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    # What it started and left behind is in its session.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
     if process.stdout is not None:
         process.stdout.close()
 
@@ -171,22 +187,10 @@ def outcome(process: subprocess.Popen[str]) -> dict[str, Any]:
     return found
 
 
-def child(module: str, *arguments: object) -> dict[str, Any]:
+def child(module: str, *arguments: object, python: str | Path = sys.executable) -> dict[str, Any]:
     """Run a module in a fresh process to its end and return what it measured."""
-    with started(module, *arguments, capture=True) as process:
+    with started(module, *arguments, capture=True, python=python) as process:
         return outcome(process)
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it is gone, even if that was killed."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 def machine(broker_image: str | None) -> dict[str, object]:

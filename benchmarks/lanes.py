@@ -37,7 +37,7 @@ if TYPE_CHECKING:
             ...
 
 
-__all__ = ["RUN", "SECOND", "STAMP", "announced", "read_samples"]
+__all__ = ["RUN", "SECOND", "STAMP", "Recorder", "announced", "read_samples"]
 
 RUN: Final = ss.Mark(run="bench")
 SECOND: Final = 1_000_000_000
@@ -57,6 +57,8 @@ class Span:
     seconds: float
     rate: int
     """Messages a second."""
+    partitions: int = 1
+    """Which get a message each in turn."""
 
 
 class Recorder:
@@ -163,10 +165,11 @@ def load(settings: ss.Settings, topic: str, folder: Path, plan: Span) -> None:
     client.list_topics(topic, timeout=10)
     begin = told(folder, "load") + int(plan.after_s * SECOND)
     late: list[float] = []
-    for intended in range(begin, begin + int(plan.seconds * SECOND), SECOND // plan.rate):
+    for number, intended in enumerate(range(begin, begin + int(plan.seconds * SECOND), SECOND // plan.rate)):
         if (left := intended - time.monotonic_ns()) > 0:
             time.sleep(left / SECOND)
-        client.produce(topic, STAMP.pack(intended) + PAYLOAD[STAMP.size :], headers=FOREIGN)
+        value = STAMP.pack(intended) + PAYLOAD[STAMP.size :]
+        client.produce(topic, value, partition=number % plan.partitions, headers=FOREIGN)
         late.append((time.monotonic_ns() - intended) / 1e6)
         client.poll(0)
     left_over = client.flush(10)
@@ -202,8 +205,8 @@ def main(role: str, settings: str, topic: str, folder: str, *rest: str) -> None:
     loaded = ss.load(settings, strict=True)
     path = Path(folder)
     if role in {"load", "flood"}:
-        after_s, seconds, rate = rest
-        (load if role == "load" else flood)(loaded, topic, path, Span(float(after_s), float(seconds), int(rate)))
+        after_s, seconds, *whole = rest
+        (load if role == "load" else flood)(loaded, topic, path, Span(float(after_s), float(seconds), *map(int, whole)))
     else:
         (worker if role == "worker" else plain)(loaded, topic, path)
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from benchmarks.ground import Ground
 
-__all__ = ["measured"]
+__all__ = ["measured", "wait_for"]
 
 MODULE: Final = "benchmarks.lanes"
 RATE: Final = 500

@@ -31,9 +31,11 @@ from shadowstream.metrics import PrometheusHook
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from confluent_kafka import Message
+
     from benchmarks.ground import Ground
 
-__all__ = ["measured"]
+__all__ = ["drained", "filled", "measured"]
 
 BATCH: Final = 1000
 FETCH: Final = {"fetch.queue.backoff.ms": 10}
@@ -96,7 +98,14 @@ def raw(settings: ss.Settings, topic: str, calls: int, properties: dict[str, int
 
     watch = Stopwatch(calls, done)
     handle = watch.handler()
-    while running:
+    drained(consumer, handle, lambda: running)
+    consumer.close()
+    return watch.taken
+
+
+def drained(consumer: Consumer, handle: Callable[[Message], None], running: Callable[[], bool]) -> None:
+    """Run the raw loop that people write: poll, then drain up to 999, look at each one's error and headers."""
+    while running():
         first = consumer.poll(0.1)
         if first is None:
             continue
@@ -104,8 +113,6 @@ def raw(settings: ss.Settings, topic: str, calls: int, properties: dict[str, int
             if message.error() is None:
                 message.headers()
                 handle(message)
-    consumer.close()
-    return watch.taken
 
 
 def ours(settings: ss.Settings, topic: str, calls: int, *, metered: bool = False) -> dict[str, float]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.__main__ import chosen, table, written
+from benchmarks.__main__ import chosen, options_of, parser, sides, table, written
 from benchmarks.figures import Row, spread
 from benchmarks.ground import started
 from benchmarks.lanes import SAMPLE, limited, read_samples
 from benchmarks.latency import Plan
+from benchmarks.options import Options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,15 +37,39 @@ def test_results_go_to_one_file_or_to_a_folder(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "folder" / "a-worker.json").read_text())["details"]["ratio"]["median"] == 1.0
 
 
-@pytest.mark.parametrize(("text", "letters"), [("a", "a"), ("d,a", "ad"), ("A, c", "ac"), ("a,a", "a")])
-def test_benchmarks_are_chosen_by_letter(text: str, letters: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "letters"), [("a", "a"), ("d,a", "ad"), ("A, c", "ac"), ("a,a", "a"), ("drain,io, A", "aef")]
+)
+def test_rows_are_chosen_by_letter_or_name(text: str, letters: str) -> None:
     assert chosen(text) == letters
 
 
-@pytest.mark.parametrize("text", ["", "e", "a;b"])
-def test_an_unknown_letter_is_refused(text: str) -> None:
+@pytest.mark.parametrize("text", ["", "z", "a;b", "ab"])
+def test_an_unknown_row_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         chosen(text)
+
+
+def test_every_row_is_the_default() -> None:
+    assert parser().parse_args([]).rows == "abcdefghij"
+
+
+def test_the_command_line_reaches_the_rows() -> None:
+    given = ["--quick", "--sides", "raw,Faust", "--zipf", "1.2", "--scale", "0.5", "--huge", "--without", "{}"]
+    options = options_of(parser().parse_args(given))
+    assert (options.quick, options.sides, options.zipf) == (True, ("raw", "faust"), 1.2)
+    assert (options.scale, options.huge, options.without) == (0.5, True, "{}")
+
+
+def test_a_smoke_is_short_and_a_scale_holds_for_the_rest() -> None:
+    assert (Options(quick=True, scale=0.5).messages(100_000, 500), Options(quick=True).turns(5)) == (500, 1)
+    assert (Options(scale=0.5).messages(100_000, 500), Options().turns(5)) == (50_000, 5)
+    assert Options(quick=True, rounds=3).turns(5) == 3
+
+
+def test_an_unknown_side_is_refused() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="pyrallel"):
+        sides("raw,unheard-of")
 
 
 def test_the_thirds_of_a_run_leave_out_their_first_seconds_and_do_not_overlap() -> None:

@@ -2,7 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.figures import Row, flood_ratio, paired, phase, quantile, spread
+from benchmarks.figures import (
+    Row,
+    flood_ratio,
+    hot_bound,
+    interleaved,
+    longest_gap,
+    paired,
+    phase,
+    quantile,
+    spread,
+    zipf,
+)
 
 
 def test_a_quantile_is_a_value_that_occurred() -> None:
@@ -76,3 +87,45 @@ def test_only_a_control_far_from_one_is_noisy() -> None:
     assert Row.noise("control", spread([1.0, 1.5])).noisy
     assert not Row.noise("control", spread([0.9, 1.1])).noisy
     assert not Row.of("figure", spread([0.1, 9.0]), "ratio").noisy
+
+
+def test_each_other_side_is_compared_with_the_bases_around_its_own_turns() -> None:
+    ratios, control = interleaved([10.0, 20.0, 30.0, 40.0, 50.0], {"x": [5.0, 7.0], "y": [5.0, 9.0]})
+    assert ratios["x"].low == pytest.approx(3.0)
+    assert ratios["x"].high == pytest.approx(5.0)
+    assert ratios["y"].low == ratios["y"].high == pytest.approx(5.0)
+    assert control is not None
+    assert control.high == pytest.approx(2.0)
+
+
+def test_a_side_that_failed_once_has_no_ratio_and_a_base_that_failed_no_control() -> None:
+    ratios, control = interleaved([10.0, 0.0, 30.0], {"x": [0.0], "y": [5.0]})
+    assert set(ratios) == {"y"}
+    assert control is None
+
+
+def test_turns_stand_between_bases() -> None:
+    with pytest.raises(ValueError, match="3 bases"):
+        interleaved([1.0, 1.0], {"x": [1.0], "y": [1.0]})
+    with pytest.raises(ValueError, match="0 turns"):
+        interleaved([1.0], {})
+
+
+def test_shares_of_keys_fall_as_zipf_says_and_are_one_together() -> None:
+    shares = zipf(1000, 1.0)
+    assert sum(shares) == pytest.approx(1.0)
+    assert shares[0] == pytest.approx(0.1336, abs=1e-4)
+    assert shares[0] / shares[9] == pytest.approx(10.0)
+    assert zipf(4, 0.0) == [0.25] * 4
+
+
+def test_order_by_key_is_bound_by_the_hottest_key() -> None:
+    assert hot_bound(0.1336, 0.001) == pytest.approx(7485, rel=1e-3)
+    assert hot_bound(1.0, 0.001) == 1000.0
+
+
+def test_a_gap_counts_from_the_edges_of_its_window() -> None:
+    assert longest_gap([1.0, 2.0, 2.5, 9.0], 0.0, 10.0) == 6.5
+    assert longest_gap([2.0, 3.0], 0.0, 10.0) == 7.0
+    assert longest_gap([], 3.0, 5.0) == 2.0
+    assert longest_gap([1.0, 4.0, 8.0], 3.0, 5.0) == 1.0

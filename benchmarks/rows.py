@@ -1,0 +1,84 @@
+"""The rows that can be chosen: a letter, a name, what it shows, and who measures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks import gates, latency, memory, produce, rebalance, repeats, throughput
+from benchmarks.figures import Row
+from benchmarks.ground import say
+from benchmarks.peers import contest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from benchmarks.ground import Ground
+    from benchmarks.options import Options
+
+    Measured = tuple[list[Row], dict[str, Any]]
+
+__all__ = ["ROWS", "Part", "described"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One benchmark."""
+
+    name: str
+    about: str
+    measured: Callable[[Any, Options], Measured]
+
+
+def decisions(_ground: Ground | None, options: Options) -> Measured:
+    """Measure (d), which needs no broker and has one length only."""
+    say(f"(d) gate decisions{', at full length' if options.quick else ''}")
+    found = gates.measured()
+    figures: Any = found["ns_per_decision"]
+    wanted = {"chain": 5000.0, "open": 500.0}
+    named = {"chain": "full shadow chain", "open": "normal: the open gate"}
+    rows = [Row(named.get(kind, kind), ns, "ns", wanted.get(kind), "at most") for kind, ns in figures.items()]
+    return rows, found
+
+
+ROWS: Final[dict[str, Part]] = {
+    "a": Part(
+        "worker",
+        "no-op handler, and stepping over shadow messages, by a raw loop with headers; wanted >= 0.80",
+        lambda ground, options: throughput.measured(ground, quick=options.quick),
+    ),
+    "b": Part(
+        "producer",
+        "stamping a signed mark by a raw static header; wanted >= 0.90",
+        lambda ground, options: produce.measured(ground, quick=options.quick),
+    ),
+    "c": Part(
+        "flood",
+        "normal p99 under a 50x shadow flood with a stuck shadow handler, by flood-free; wanted <= 1.2",
+        lambda ground, options: latency.measured(ground, quick=options.quick),
+    ),
+    "d": Part(
+        "gates",
+        "one gate decision: full shadow chain <= 5 us, normal's open gate <= 0.5 us; always at full length",
+        decisions,
+    ),
+    "e": Part("drain", "no-op handler, with and without headers, by the raw client and the peers", contest.drain),
+    "f": Part("io", "1 ms of I/O for each message, by key and in no order, sync and async, by the same", contest.io),
+    "g": Part("burn", "50 us of CPU for each message, by the same", contest.burn),
+    "h": Part(
+        "memory",
+        "normal lane's memory with 10 k and 1 M shadow messages ahead; wanted: flat within 64 MiB",
+        memory.measured,
+    ),
+    "i": Part(
+        "rebalance",
+        "longest time in which no normal message is handled while a member joins and leaves, by protocol",
+        rebalance.measured,
+    ),
+    "j": Part("repeats", "messages handled again after kill -9 with 10 k done above one that hangs", repeats.measured),
+}
+
+
+def described() -> str:
+    """Return the rows as lines of help."""
+    return "\n".join(f"  {letter}  {row.name:10} {row.about}" for letter, row in ROWS.items())

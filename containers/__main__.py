@@ -8,7 +8,7 @@ import sys
 
 from containers.daemon import ensure_daemon
 from containers.host import ContainerGroundError, say
-from containers.images import ensure_kafka_image, ensure_python_image, ensure_redis_image
+from containers.images import ensure_kafka_image, ensure_python_image, ensure_redis_image, ensure_toxiproxy_image
 
 
 def main() -> int:
@@ -17,6 +17,7 @@ def main() -> int:
     form.add_argument("--json", action="store_true", help="write one JSON object")
     form.add_argument("--env", action="store_true", help="write lines for `eval`, as docker-compose.yml reads them")
     form.add_argument("--services", action="store_true", help="the base image of the voucher services too")
+    form.add_argument("--chaos", action="store_true", help="the image of the proxy that breaks links, too")
     asked = form.parse_args()
     try:
         stands = {
@@ -26,6 +27,8 @@ def main() -> int:
         }
         if asked.services:
             stands["SERVICES_BASE"] = ensure_python_image()
+        if asked.chaos:
+            stands["TOXIPROXY_IMAGE"] = ensure_toxiproxy_image()
     except ContainerGroundError as failure:
         say(str(failure))
         return 1
@@ -37,7 +40,7 @@ def written(stands: dict[str, str], *, as_json: bool, as_env: bool) -> str:
     """Give what stands in the form that was asked for."""
     if as_json:
         return json.dumps(stands) + "\n"
-    shape = "export {}={}\n" if as_env else "{:12} {}\n"
+    shape = "export {}={}\n" if as_env else "{:15} {}\n"
     return "".join(shape.format(name, value) for name, value in stands.items())
 
 

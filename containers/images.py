@@ -23,6 +23,10 @@ KAFKA_OFFICIAL = "apache/kafka:4.3.1"
 REDIS_OFFICIAL = "redis:7"
 PYTHON_OFFICIAL = "python:3.11-slim"
 
+# The newest one that the Go of Debian 12 builds.
+TOXIPROXY_VERSION = "2.7.0"
+TOXIPROXY_MODULE = f"github.com/Shopify/toxiproxy/v2/cmd/server@v{TOXIPROXY_VERSION}"
+
 RECIPES = Path(__file__).parent
 PROBE_TIMEOUT_S = 20
 PULL_TIMEOUT_S = 1800
@@ -42,6 +46,20 @@ def ensure_redis_image() -> str:
 def ensure_python_image() -> str:
     """Give the name of a Python image for the services' image: $SERVICES_BASE, the official one, or one built here."""
     return ensured("SERVICES_BASE", PYTHON_OFFICIAL, "python")
+
+
+def ensure_toxiproxy_image() -> str:
+    """Give the name of a Toxiproxy image that stands on this machine: $TOXIPROXY_IMAGE, or one built here."""
+    ensure_daemon()
+    named = os.environ.get("TOXIPROXY_IMAGE")
+    if named:
+        return named
+    local = f"shadowstream/toxiproxy:{TOXIPROXY_VERSION}-{fingerprint(RECIPES / 'toxiproxy')}"
+    if not present(local):
+        with locked("images"):
+            if not present(local):
+                build_toxiproxy(local)
+    return local
 
 
 def ensured(variable: str, official: str, recipe: str) -> str:
@@ -142,6 +160,29 @@ def build(tag: str, recipe: str) -> None:
         with step(f"building {tag}"):
             options = ["--force-rm", "--network", "host", "--build-arg", f"BASE={base}", "--tag", tag]
             run(["docker", "build", *options, str(context)])
+
+
+def build_toxiproxy(tag: str) -> None:
+    """Build the proxy's image from its one program; it stands on no system, so this takes neither root nor Debian."""
+    with tempfile.TemporaryDirectory(dir=cache(), prefix="build-toxiproxy-") as made:
+        context = Path(made) / "toxiproxy"
+        shutil.copytree(RECIPES / "toxiproxy", context)
+        shutil.copy(ensure_toxiproxy(), context / "server")
+        with step(f"building {tag}"):
+            run(["docker", "build", "--force-rm", "--tag", tag, str(context)])
+
+
+def ensure_toxiproxy() -> Path:
+    """Give Toxiproxy's program, compiled once by Go from its module."""
+    kept = cache() / f"toxiproxy-{TOXIPROXY_VERSION}"
+    if kept.exists():
+        return kept
+    installed("go", "golang-go")
+    with tempfile.TemporaryDirectory(dir=cache(), prefix="go-") as made:
+        with step(f"compiling Toxiproxy {TOXIPROXY_VERSION} with Go"):
+            run(["go", "install", "-trimpath", TOXIPROXY_MODULE], env={"CGO_ENABLED": "0", "GOBIN": made})
+        Path(made, "server").rename(kept)
+    return kept
 
 
 def lay_beside(context: Path, recipe: str) -> None:

@@ -9,7 +9,7 @@ LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-
 	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint bench images lock clean
+.PHONY: help setup demo test unit lint bench chaos images lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -46,6 +46,9 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock, and thos
 	@$(LOCK) --universal --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
 	@for each in benchmarks/peers/locks/*.in; do \
 		$(LOCK) --universal --python-version $$(sed -n 's/^# python //p' $$each) $$each -o $${each%.in}.lock || exit 1; done
+
+chaos: $(STAMP) ## Break a three-broker cluster and its workers by plan, ten seeds or SEED=n (an hour; Linux)
+	@$(BIN)/python -m containers --chaos && $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 clean: ## Remove the virtual environment
 	rm -rf $(VENV)

@@ -28,6 +28,8 @@ class Toxiproxy(OwnedContainer):
         """Prepare a proxy without any link; `link` makes one."""
         super().__init__(image or ensure_toxiproxy_image(), port=0, host_network=True)
         self.with_command(["-host", LOOPBACK, "-port", str(self.port)])
+        # Its own choice is to log every write.
+        self.with_envs(LOG_LEVEL="warn")
         self._session = requests.Session()
 
     def answers(self) -> bool:

@@ -22,7 +22,7 @@ Place = tuple[str, int]
 Positions = dict[Place, int]
 
 LANES = ("n", "s")
-COPIES = {"dlq": Kind.POISON, "quarantine": Kind.GARBLED}
+COPIES_OF = {Kind.POISON: "dlq", Kind.GARBLED: "quarantine"}
 WITHOUT_EVIDENCE = frozenset({Kind.EXPIRED, Kind.GARBLED})
 """Kinds of which no journal says when they were done with."""
 EXAMPLES = 5
@@ -210,9 +210,9 @@ def _allowed(order: Order) -> set[str]:
         case Kind.EXPIRED:
             return set()
         case Kind.POISON:
-            return {"dlq"} | parked
+            return {COPIES_OF[order.kind]} | parked
         case Kind.GARBLED:
-            return {"quarantine"}
+            return {COPIES_OF[order.kind]}
         case _:
             return {"handled"} | parked
 

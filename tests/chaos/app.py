@@ -17,6 +17,8 @@ from shadowstream.events import Carried, CommitFailed, Event, Rebalanced
 from tests.chaos.records import JOURNALS, RELEASED, Journal, Kind, Order, order_of
 
 FLAW = os.environ.get("CHAOS_FLAW", "")
+RUN = int(os.environ.get("CHAOS_RUN", "0"))
+"""The process that started this command; not the parent of a lane."""
 DROPPED_OF, DELAYED_OF, DELAY_S = 1000, 50, 3.0
 SLOW_S = 0.05
 LOOK_S = 0.1
@@ -90,5 +92,14 @@ def hang(number: int) -> None:
         time.sleep(LOOK_S)
 
 
+def watch_the_run() -> None:
+    """End where the run that started this command is gone: the lanes see that and end by themselves."""
+    while os.getppid() == RUN:
+        time.sleep(LOOK_S)
+    os._exit(1)
+
+
+if os.getppid() == RUN:
+    threading.Thread(target=watch_the_run, daemon=True).start()
 for topic in settings.normal.topics:
     worker.handles(topic)(handle)

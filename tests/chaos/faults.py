@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SEEN_S = 15.0
 MOST_PARTITIONS = 12
 FATS, FLOOD = 12, 4000
+STORM_S = 1.5
+"""How long a member stays in a storm."""
 
 
 @dataclass
@@ -244,8 +246,16 @@ class Hands:
         member.start()
         return member.name
 
-    def member_joined(self, fault: Fault) -> str:
+    def _joined(self) -> Member:
+        """Start one more member, and wait until its lanes run."""
         member = self.fleet.joined()
+        until = time.monotonic() + SEEN_S
+        while not all(member.lane(lane) for lane in Lane) and time.monotonic() < until:
+            time.sleep(0.05)
+        return member
+
+    def member_joined(self, fault: Fault) -> str:
+        member = self._joined()
         time.sleep(fault.lasting_s)
         self.fleet.left(member, for_good=True)
         return f"{member.name} for {fault.lasting_s:.1f} s"
@@ -255,8 +265,8 @@ class Hands:
         until = time.monotonic() + fault.lasting_s
         rounds = 0
         while time.monotonic() < until:
-            member = self.fleet.joined()
-            time.sleep(1.5)
+            member = self._joined()
+            time.sleep(STORM_S)
             self.fleet.left(member, for_good=True)
             rounds += 1
         return f"{rounds} times"

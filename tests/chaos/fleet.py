@@ -27,7 +27,10 @@ GROUPS = {"n": GROUP, "s": f"{GROUP}.shadow"}
 # The drain, what the supervisor adds, and what a client needs to leave while no coordinator answers.
 END_S = 75.0
 LATE, HUNG = 1, 4
-"""A lane did not end by the deadline, and its supervisor killed it; a handler did not end by then."""
+"""A lane did not end by the deadline, and its supervisor killed it; a handler did not end by then.
+
+Where links are broken or the machine is busy neither is a fault, nor is a signal that came before the command listened.
+"""
 DIED = re.compile(r"lane_died lane=(\w+) exit=(-?\d+)")
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "eager": {"partition.assignment.strategy": "range", "session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
@@ -89,7 +92,11 @@ class Member:
         """Start the command."""
         command = [sys.executable, "-m", "shadowstream", "--log-level", "info", "worker", "tests.chaos.app:worker"]
         paths = [str(REPO), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "CHAOS_FLAW": self._flaw}
+        environment = os.environ | {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "CHAOS_FLAW": self._flaw,
+            "CHAOS_RUN": str(os.getpid()),
+        }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self._folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -170,7 +177,7 @@ class Fleet:
             member.killed()
         else:
             self.exits.append(code)
-            if code not in ({0} if calm else {0, LATE, HUNG}):
+            if code not in ({0} if calm else {0, LATE, HUNG, -signal.SIGTERM}):
                 self.troubles.append(f"{member.name} ended with code {code} after SIGTERM")
         if for_good:
             self.members.remove(member)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -66,10 +67,18 @@ def run(seed: int, size: Size, folder: Path, flaw: str = "") -> Verdict:
         say("reading what lies in the log")
         evidence = ground.evidence()
         ground.witness.close()
+    keep(evidence, folder)
     judged = verdict(plan, ground.hands, evidence, time.monotonic() - began)
     for violation in judged.violations:
         say(f"DOES NOT HOLD  {violation}")
     return judged
+
+
+def keep(evidence: Evidence, folder: Path) -> None:
+    """Write down what Kafka said, beside the journals, for whoever looks for the cause."""
+    log = [[*each.place, each.offset, each.key.decode(), str(each.order)] for each in evidence.log]
+    commits = [[each.at_ns, each.lane, *each.place, each.position] for each in evidence.commits]
+    (folder / "kafka.json").write_text(json.dumps({"log": log, "commits": commits}))
 
 
 class Ground:

@@ -1,13 +1,15 @@
-"""Makes sure of the images outside any test: a first run builds them for minutes, which no test's timeout should count."""
+"""Makes sure of the images outside any test: a first run builds them, which no timeout of a test should count."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from containers.host import ContainerGroundError, say
 from containers.images import ensure_kafka_image, ensure_toxiproxy_image
+
+if TYPE_CHECKING:
+    import pytest
 
 HERE = Path(__file__).parent
 

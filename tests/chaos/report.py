@@ -43,7 +43,7 @@ class Verdict:
     faults_by_kind: dict[str, int]
     faults_not_done: list[str]
     normal_sent: int
-    """Messages in the log, acknowledged or not."""
+    """Messages in the log, acknowledged or not; one that lies there twice counts once."""
     normal_handled: int
     normal_failed: int
     normal_repeated: int
@@ -54,6 +54,8 @@ class Verdict:
     shadow_repeated: int
     shadow_lost: int
     not_acknowledged: int
+    written_twice: int
+    """By the load's own producer, whose leader died."""
     worst_wait_s: float
     """The longest time from a normal message's acknowledgement to its handler's end."""
     median_wait_s: float
@@ -77,9 +79,10 @@ def verdict(plan: Plan, hands: Hands, evidence: Evidence, seconds: float) -> Ver
     """Judge one seed."""
     case = Case(evidence)
     violations = judged(evidence)
-    by_lane = {lane: [each for each in evidence.log if each.order.lane == lane] for lane in "ns"}
-    shadow = Counter(_outcome(case, each.order.number, each.order.kind) for each in by_lane["s"])
-    normal = Counter(_outcome(case, each.order.number, each.order.kind) for each in by_lane["n"])
+    orders = [each.order for each in case.by_number.values()]
+    by_lane = {lane: [each for each in orders if each.lane == lane] for lane in "ns"}
+    shadow = Counter(_outcome(case, each.number, each.kind) for each in by_lane["s"])
+    normal = Counter(_outcome(case, each.number, each.kind) for each in by_lane["n"])
     waits = sorted(_waits(case))
     told = evidence.journals.told
     return Verdict(
@@ -99,6 +102,7 @@ def verdict(plan: Plan, hands: Hands, evidence: Evidence, seconds: float) -> Ver
         shadow_repeated=_repeated(case, "s"),
         shadow_lost=shadow["lost"],
         not_acknowledged=len(hands.load.sent) - len(evidence.acked),
+        written_twice=len(evidence.log) - len(orders),
         worst_wait_s=round(waits[-1], 2) if waits else 0.0,
         median_wait_s=round(waits[len(waits) // 2], 4) if waits else 0.0,
         rebalances=sum(each.what == "rebalance" for each in told),

@@ -178,6 +178,14 @@ def test_an_acknowledged_message_that_is_not_in_the_log_is_found() -> None:
     assert law(oracle.kafka_keeps_what_it_acknowledged) in found(evidence)
 
 
+def test_a_message_that_the_producer_wrote_twice_is_kept_whichever_of_them_it_was_told_of() -> None:
+    evidence = sound()
+    twin = evidence.log[0]
+    evidence.log.insert(1, replace(twin, offset=twin.offset - 1))
+
+    assert found(evidence) == set()
+
+
 @pytest.mark.parametrize("kind", [Kind.POISON, Kind.GARBLED])
 def test_a_message_whose_copy_is_missing_is_lost(kind: Kind) -> None:
     evidence = sound()

@@ -202,7 +202,7 @@ def normal(name: str) -> str:
 
 def unguarded_traps(root: Path) -> list[str]:
     """Find tests that a docstring names as a trap's guard and that do not exist."""
-    tests = "\n".join(path.read_text() for path in (root / "tests").rglob("test_*.py"))
+    tests = "\n".join(path.read_text() for path in (root / "tests").rglob("*.py"))
     findings = []
     for path in sorted((root / "shadowstream").rglob("*.py")):
         for number, line in enumerate(path.read_text().splitlines(), 1):

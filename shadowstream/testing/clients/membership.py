@@ -121,19 +121,21 @@ class ClassicMembership:
         """Return when the next heartbeat is due."""
         if self._rejoins and self._owner.broker.faults.reaches(self._owner.name):
             return -NEVER
-        if self._step in {Step.JOINING, Step.SYNCING}:
-            return self._heard_at + self._application.session_s / 3
-        return self._pulse.due() if self._step is Step.STEADY else NEVER
+        return NEVER if self._step in {Step.OUT, Step.DEAD} else self._pulse.due()
 
     def serve(self, *, fresh: bool) -> None:
         """Take steps until the broker or the application is to be waited for."""
+        if self._step is Step.DEAD:
+            return
         now = self._owner.broker.clock.monotonic()
         try:
             if self._rejoins or self._step is Step.OUT:
+                self._pulse.beats(now, fresh=True)
                 self._join(now)
             elif self._step is Step.STEADY:
                 self._beat(now, fresh=fresh)
             if self._step in {Step.JOINING, Step.SYNCING}:
+                self._pulse.beats(now, fresh=True)
                 self._await(now)
         except Refusal as refusal:
             self._refused(refusal.code, now)
@@ -168,7 +170,7 @@ class ClassicMembership:
         self._owner.broker.reached_by(self._owner.name)
         self._heard_at = now
         if self._step is Step.JOINING:
-            answer = self._group().joined(self._member, now)
+            answer = self._group().joined(self.who(), now)
             if answer is None:
                 return
             self._generation, self._step = answer.generation, Step.SYNCING
@@ -210,7 +212,7 @@ class ClassicMembership:
             self._lose(keep_id=code == KafkaError.ILLEGAL_GENERATION)
         elif code == KafkaError.FENCED_INSTANCE_ID:
             _die(self._owner, code)
-            self._step, self._held = Step.DEAD, None
+            self._step, self._held, self._rejoins = Step.DEAD, None, False
         elif code == TIMED_OUT:
             if self._step is Step.STEADY and now >= self._heard_at + self._application.session_s:
                 self._lose(keep_id=False)

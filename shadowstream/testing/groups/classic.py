@@ -76,16 +76,16 @@ class ClassicGroup:
         self._complete(now)
         return seat.id
 
-    def joined(self, member: str, now: float) -> Joined | None:
+    def joined(self, who: Credentials, now: float) -> Joined | None:
         """Return the answer to a join; None while others are waited for."""
-        seat = self._known(Credentials(member))
+        seat = self._known(who)
         seat.seen(now)
         if self.state is State.PREPARING:
-            if member in self._joined:
+            if seat.id in self._joined:
                 return None
             # Its answer was overtaken by the next rebalance.
             raise Refusal(KafkaError.REBALANCE_IN_PROGRESS)
-        return Joined(self.generation, member == self._leader)
+        return Joined(self.generation, seat.id == self._leader)
 
     def sync(self, who: Credentials, now: float) -> set[Place] | None:
         """Ask for the partitions; the leader shares them out. None while it has not."""

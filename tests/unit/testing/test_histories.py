@@ -38,7 +38,7 @@ class History:
     def step(self) -> None:
         action = self.chance.choice(
             [self.poll] * 12 + [self.consume] * 4 + [self.produce] * 4 + [self.commit] * 4 + [self.time_passes] * 2
-            + [self.join, self.leave, self.crash, self.trouble, self.calm]
+            + [self.join] * 3 + [self.leave, self.crash, self.trouble, self.calm]
         )  # fmt: skip
         action()
 

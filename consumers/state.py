@@ -75,14 +75,14 @@ class RedisStore:
     Every write can be done again without effect, so a crash between two of them heals when the message comes again.
     """
 
-    def __init__(self, url: str, prefix: str = "", keep_s: int = 86_400) -> None:
+    def __init__(self, url: str, prefix: str = "", keep_s: int = 86_400, *, timeout_s: float = TIMEOUT_S) -> None:
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         # The client's defaults wait minutes for a server that does not answer; Kafka's redelivery is our retry.
         self._redis: Any = Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
         )
         self._prefix = prefix
         self._keep_s = keep_s

@@ -29,6 +29,8 @@ LOOPBACK = "127.0.0.1"
 OWNER, HOST, BORN = "shadowstream.owner", "shadowstream.host", "shadowstream.born"
 # Below the ports that the kernel gives to clients: a port stays free while its container is down.
 PORTS = range(20_000, 30_000)
+GIVEN: set[int] = set()
+"""Ports that this process has chosen before: nothing may listen on them yet."""
 LOG_TAIL_LINES = 25
 
 
@@ -148,10 +150,11 @@ def orphaned(found: dict[str, str]) -> bool:
 
 
 def free_port() -> int:
-    """Choose a loopback port that nothing listens on now."""
-    for port in random.sample(PORTS, 100):
+    """Choose a loopback port that nothing listens on now, another one each time."""
+    for port in random.sample(sorted(set(PORTS) - GIVEN), 100):
         with socket.socket() as trial, contextlib.suppress(OSError):
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((LOOPBACK, port))
+            GIVEN.add(port)
             return port
     raise ContainerGroundError(f"no free port between {PORTS.start} and {PORTS.stop} on {LOOPBACK}")

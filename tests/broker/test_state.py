@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def store(request: pytest.FixtureRequest, unique: Callable[[str], str]) -> Store:
     if request.param == "memory":
         return MemoryStore()
-    return RedisStore(request.getfixturevalue("redis_url"), f"{unique('shadow')}:")
+    # What a store does with a slow server has a test of its own below; these should not depend on the machine's speed.
+    return RedisStore(request.getfixturevalue("redis_url"), f"{unique('shadow')}:", timeout_s=30.0)
 
 
 def test_a_step_counts_the_first_time_and_no_other(store: Store) -> None:

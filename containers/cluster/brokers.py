@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from containers.cluster.links import Link, Toxiproxy
@@ -88,11 +88,25 @@ class Broker(KafkaContainer):
 
     def answers(self) -> bool:
         """Say whether this very broker answers, and counts itself among the living."""
+        said = self._said()
+        return said is not None and self.number in said.brokers
+
+    def knows(self, topics: Mapping[str, int]) -> bool:
+        """Say whether this very broker has heard of these topics, and of all their partitions."""
+        said = self._said()
+        return said is not None and all_there(said, topics)
+
+    def _said(self) -> ClusterMetadata | None:
         # A client of its own: an older one has learned the other brokers, and would ask them.
         asked = AdminClient({"bootstrap.servers": self.bootstrap, **QUIET})
         with contextlib.suppress(KafkaException):
-            return self.number in asked.list_topics(timeout=2).brokers
-        return False
+            return asked.list_topics(timeout=2)
+        return None
+
+
+def all_there(said: ClusterMetadata, topics: Mapping[str, int]) -> bool:
+    """Say whether all these topics, name to number of partitions, are there with all their partitions."""
+    return all(name in said.topics and len(said.topics[name].partitions) >= count for name, count in topics.items())
 
 
 def placing(number: int, ports: Sequence[Ports]) -> dict[str, str]:
@@ -178,10 +192,14 @@ class KafkaCluster:
         return self.brokers[number - 1]
 
     def create_topics(self, topics: Mapping[str, int]) -> None:
-        """Create topics, name to number of partitions, with three copies, and return once all are in step."""
+        """Create topics, name to number of partitions, with three copies, and return once all are in step.
+
+        Every broker knows them by then, so that no client learns from one of them that there is no such topic.
+        """
         new = [NewTopic(name, partitions, COPIES) for name, partitions in topics.items()]
         for created in self.admin.create_topics(new).values():
             created.result(timeout=ANSWER_S)
+        until(lambda: all(broker.knows(topics) for broker in self.brokers), "all brokers know the topics", SETTLE_S)
         self.wait_in_step(topics)
 
     def wait_in_step(self, among: Mapping[str, int] | None = None) -> None:
@@ -191,12 +209,10 @@ class KafkaCluster:
     def in_step(self, among: Mapping[str, int]) -> bool:
         """Say whether every partition has all its copies in step, and these topics all their partitions."""
         with contextlib.suppress(KafkaException):
-            topics = self.admin.list_topics(timeout=2).topics
-            if any(name not in topics or len(topics[name].partitions) < count for name, count in among.items()):
-                return False
-            return all(
+            said = self.admin.list_topics(timeout=2)
+            return all_there(said, among) and all(
                 place.leader > 0 and len(place.isrs) == len(place.replicas)
-                for topic in topics.values()
+                for topic in said.topics.values()
                 for place in topic.partitions.values()
             )
         return False

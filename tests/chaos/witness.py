@@ -5,9 +5,10 @@ from __future__ import annotations
 import struct
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from containers.cluster.brokers import until
 from shadowstream.kafka.outlets import side_topics
@@ -63,12 +64,12 @@ class Witness:
 
     def begin(self) -> None:
         """Let both groups stand at the beginning, before anybody joins them."""
-        for reader in self._readers.values():
-            places = [TopicPartition(*place, 0) for place in self._places(reader, self._topics)]
-            until(lambda: self._put(reader, places), "the groups stand at the beginning", READ_S)  # noqa: B023 - at once
+        for lane, reader in self._readers.items():
+            until(partial(self._put, reader), f"group {GROUPS[lane]} stands at the beginning", READ_S)
 
-    def _put(self, reader: Consumer, places: list[TopicPartition]) -> bool:
+    def _put(self, reader: Consumer) -> bool:
         try:
+            places = [TopicPartition(*place, 0) for place in self._places(reader, self._topics)]
             return all(each.error is None for each in reader.commit(offsets=places, asynchronous=False))
         except KafkaException:
             # The first group of a cluster waits for its coordinator to be made.
@@ -76,7 +77,10 @@ class Witness:
 
     def _places(self, reader: Consumer, topics: Iterable[str]) -> list[Place]:
         known = reader.list_topics(timeout=ANSWER_S).topics
-        return [(topic, each) for topic in topics if topic in known for each in known[topic].partitions]
+        if missing := set(topics) - known.keys():
+            # Each broker hears of a topic in its own time, and after its own start.
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"not known yet: {sorted(missing)}"))
+        return [(topic, each) for topic in topics for each in known[topic].partitions]
 
     def surely(self, lane: str) -> Stand:
         """Return where a lane's group stands, as soon as somebody answers."""
@@ -109,10 +113,20 @@ class Witness:
         try:
             return {
                 place: reader.get_watermark_offsets(TopicPartition(*place), timeout=READ_S, cached=False)[1]
-                for place in self._places(reader, topics)
+                for place in self._known(reader, topics)
             }
         finally:
             reader.close()
+
+    def _known(self, reader: Consumer, topics: Iterable[str]) -> list[Place]:
+        latest = time.monotonic() + READ_S
+        while True:
+            try:
+                return self._places(reader, topics)
+            except KafkaException:
+                if time.monotonic() > latest:
+                    raise
+                time.sleep(0.2)
 
     def log(self) -> list[Logged]:
         """Return every message in the log of the topics that the load writes to."""

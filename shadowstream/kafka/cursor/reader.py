@@ -5,6 +5,8 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
 * ``consume(n, timeout)`` waits the whole timeout for n messages: poll for the first, then drain.
 * ``pause()`` throws the prefetched messages away: a full topic is first waited for, and paused only when that does not
   help (``test_a_stuck_topic_is_paused_and_polling_goes_on``). We keep our own record, the client has no query.
+* A partition that comes back is still paused, and a new one of a full topic is not: both are said anew
+  (``test_after_a_rebalance_a_full_topic_stays_paused_and_the_others_are_not``).
 * A batch may hold messages of a partition that was just revoked: no window, no handling.
 * Partitions that are lost get no commit: somebody else owns them already.
 * librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
@@ -156,7 +158,7 @@ class Cursor:
             level = crew.level()
             if topic in self._paused:
                 if level < 0.5:  # noqa: PLR2004 - half, so that pausing is rare
-                    self._resume([topic])
+                    self._resume(topic)
             elif level >= 1.0 and not self._room_came(crew):
                 self._pause(topic)
 
@@ -186,10 +188,15 @@ class Cursor:
         self._paused.add(topic)
         self._consumer.pause(self._partitions(topic))
 
-    def _resume(self, topics: Iterable[str]) -> None:
-        for topic in list(topics):
-            self._paused.discard(topic)
-            self._consumer.resume(self._partitions(topic))
+    def _resume(self, topic: str) -> None:
+        self._paused.discard(topic)
+        self._consumer.resume(self._partitions(topic))
+
+    def _tell_paused(self) -> None:
+        """Say anew what is paused: a partition may have come back as it went."""
+        for topic in self._parts.crews:
+            told = self._consumer.pause if topic in self._paused else self._consumer.resume
+            told(self._partitions(topic))
 
     def _partitions(self, topic: str) -> list[TopicPartition]:
         return [TopicPartition(topic, partition) for name, partition in self._windows if name == topic]
@@ -205,7 +212,7 @@ class Cursor:
         (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
         # Where a new shadow group begins must outlive a crash before the first tick.
         self._commits.commit(_places(begun), wait=True)
-        self._resume(list(self._parts.crews))
+        self._tell_paused()
         self._announce("assigned", partitions)
 
     def _revoked(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:

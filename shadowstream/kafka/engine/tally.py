@@ -1,7 +1,8 @@
 """What a strand notes while it carries a piece, so that one fact is announced for many messages.
 
 The usual outcome and the usual verdict are not counted at all, only what differs from them: they are what is left of
-the messages that the piece has finished.
+the messages that the piece has finished. Trap: a batch's messages are finished together, and some of them are counted
+before that (``test_a_batch_is_counted_once_however_often_its_piece_is_announced_meanwhile``).
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ class Tally:
     __slots__ = (
         "_clock",
         "_wall",
+        "accounted",
         "announce_at",
         "deferred",
         "error",
-        "first",
         "hands",
         "now",
         "outcomes",
@@ -52,6 +53,8 @@ class Tally:
         self.now = clock.monotonic()
         """Monotonic seconds when the strand last looked at the clock: once per message, at its end."""
         self._wall = clock.wall() - self.now
+        self.accounted = piece.done
+        """How many of the piece's messages were announced: of those that are done, the others were handled."""
         self.error: BaseException | None = None
         """What the handler raised at its last attempt."""
         self.begin()
@@ -59,8 +62,6 @@ class Tally:
     def begin(self) -> None:
         """Start counting anew."""
         self.announce_at = self.now + ANNOUNCE_S
-        self.first = self.piece.done
-        """Where in the piece the counting began: whatever is not counted otherwise was handled."""
         self.stepped_over = self.deferred = self.soft = 0
         self.outcomes: Counter[Outcome] = Counter()
         """All outcomes but handled."""
@@ -81,7 +82,8 @@ class Tally:
     def told(self, lane: Lane, topic: str, command: str) -> Carried:
         """Return what happened as a fact, and start anew."""
         others = sum(self.outcomes.values()) + self.stepped_over + self.deferred
-        self.outcomes[Outcome.HANDLED] = self.piece.done - self.first - others
+        self.outcomes[Outcome.HANDLED] = handled = max(self.piece.done - self.accounted - others, 0)
+        self.accounted += handled + others
         self.verdicts["admit"] = len(self.seconds) - self.soft
         self.verdicts["admit_soft"] = self.soft
         fact = Carried(

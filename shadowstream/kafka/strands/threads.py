@@ -19,7 +19,6 @@ from enum import Enum
 from heapq import heapify, heappop, heappush
 from itertools import count
 from queue import Empty, SimpleQueue
-from time import monotonic
 from types import coroutine
 from typing import TYPE_CHECKING
 
@@ -59,29 +58,40 @@ class Trip:
         self.context: Context = copy_context()
 
 
+def daemon(work: Callable[[], None], name: str) -> None:
+    """Start a thread that does not keep the process alive."""
+    threading.Thread(target=work, name=name, daemon=True).start()
+
+
 class Threads:
-    """All threads of one topic in one lane."""
+    """All threads of one topic in one lane; a simulation gives its own kind of thread, and of queue."""
 
     def __init__(
-        self, engine: Engine, ended: Callable[[BaseException | None], None], stopping: threading.Event
+        self,
+        engine: Engine,
+        ended: Callable[[BaseException | None], None],
+        stopping: threading.Event,
+        *,
+        spawn: Callable[[Callable[[], None], str], None] = daemon,
+        queue: Callable[[], SimpleQueue[Piece | Trip | Nudge | None]] = SimpleQueue,
     ) -> None:
         self.engine = engine
         topic = engine.binding.topic
         self._ended = ended
         self._stopping = stopping
+        self._now = engine.binding.clock.monotonic
         self.pieces: Callable[[int, list[RawMessage]], list[Piece]] = cutter(topic)
         self._load = Load(topic, engine.unsettled)
         self.level, self.waiting = self._load.level, self._load.waiting
         self._turns = Turns()
         self._lock = threading.Lock()
         """Guards the turns, the load and the rests; held for moments, never while a handler runs."""
-        self._ready: SimpleQueue[Piece | Trip | Nudge | None] = SimpleQueue()
+        self._ready = queue()
         self._rests: list[tuple[float, int, Trip]] = []
         self._serial = count()
         self._hands = topic.concurrency
         for number in range(topic.concurrency):
-            name = f"{engine.binding.lane}-{topic.name}-{number}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            spawn(self._work, f"{engine.binding.lane}-{topic.name}-{number}")
 
     def put(self, pieces: list[Piece]) -> None:
         """Hand pieces over, in order."""
@@ -108,14 +118,14 @@ class Threads:
 
     async def wait(self, seconds: float, piece: Piece) -> None:
         """Keep the thread and wait."""
-        until = monotonic() + seconds
-        while not piece.cancelled and (left := until - monotonic()) > 0:
+        until = self._now() + seconds
+        while not piece.cancelled and (left := until - self._now()) > 0:
             self._stopping.wait(min(left, SLICE_S))
 
     async def rest(self, seconds: float, piece: Piece) -> None:
         """Give the thread away until the time has come."""
         if not piece.cancelled:
-            await _put_away(monotonic() + seconds)
+            await _put_away(self._now() + seconds)
 
     def _work(self) -> None:
         try:
@@ -145,11 +155,11 @@ class Threads:
         if not self._rests:
             return None
         with self._lock:
-            return max(self._rests[0][0] - monotonic(), 0.0) if self._rests else None
+            return max(self._rests[0][0] - self._now(), 0.0) if self._rests else None
 
     def _rested(self) -> Trip | Nudge:
         with self._lock:
-            due = self._rests and self._rests[0][0] <= monotonic()
+            due = self._rests and self._rests[0][0] <= self._now()
             return heappop(self._rests)[2] if due else Nudge.NOW
 
     def _go_on(self, trip: Trip) -> None:

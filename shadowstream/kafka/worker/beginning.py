@@ -2,7 +2,10 @@
 
 Trap: when both lanes start for the first time, the normal one may have read on before the shadow one has asked. So the
 shadow group's place is written before either starts
-(``test_when_both_lanes_start_for_the_first_time_a_late_shadow_process_loses_nothing``).
+(``test_when_both_lanes_start_for_the_first_time_a_late_shadow_process_loses_nothing``). And where it begins is
+committed at once as a number, also when normal stands nowhere yet: otherwise a rebalance before its first commit
+would move it to where normal stands by then
+(``test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_a_rebalance``).
 """
 
 from __future__ import annotations
@@ -66,12 +69,7 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
     new = [each for each in client.committed(partitions, timeout=SEED_S) if each.offset < 0]
     if not new:
         return
-    places = _normal_offsets(settings, new, consumer_of)
-    reset = str(settings.normal.kafka.get("auto.offset.reset", "earliest"))
-    for each in places:
-        if each.offset < 0:
-            low, high = client.get_watermark_offsets(each, timeout=SEED_S)
-            each.offset = high if reset in {"latest", "largest", "end"} else low
+    places = _pinned(client, _normal_offsets(settings, new, consumer_of), settings, SEED_S)
     client.commit(offsets=places, asynchronous=False)
 
 
@@ -88,9 +86,8 @@ def start_at(
         new = [each for each in known if each.offset < 0]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
-        normal = {(each.topic, each.partition): each.offset for each in _normal_offsets(settings, new, another)}
-        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, normal)
-        begun = [TopicPartition(*place, offset) for place, offset in normal.items()]
+        begun = _pinned(consumer, _normal_offsets(settings, new, another), settings, OFFSETS_S)
+        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, begun)
         return Beginning([each for each in known if each.offset >= 0], begun)
 
     return begin
@@ -116,6 +113,29 @@ def _normal_offsets(
         return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
     finally:
         onlooker.close()
+
+
+def _pinned(
+    client: RawConsumer, places: list[TopicPartition], settings: Settings, timeout_s: float
+) -> list[TopicPartition]:
+    """Put a number on each place that has none, as ``auto.offset.reset`` says: a number can be committed."""
+    at_end = str(settings.normal.kafka.get("auto.offset.reset", "earliest")) in {"latest", "largest", "end"}
+    pinned = []
+    for each in places:
+        offset = each.offset if each.offset >= 0 else _watermarks(client, each, timeout_s)[at_end]
+        pinned.append(TopicPartition(each.topic, each.partition, offset))
+    return pinned
+
+
+def _watermarks(client: RawConsumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+    try:
+        # None on a timeout, whatever the stubs say.
+        found: tuple[int, int] | None = client.get_watermark_offsets(place, timeout=timeout_s)
+    except KafkaException as error:
+        raise BrokerError(f"the ends of {place.topic} cannot be read: {explained(error.args[0])}") from error
+    if found is None:
+        raise BrokerError(f"the ends of {place.topic} cannot be read: no answer within {timeout_s:g} s")
+    return found
 
 
 def _committed(consumer: RawConsumer, partitions: list[TopicPartition]) -> list[TopicPartition]:

@@ -36,6 +36,8 @@ class Changes:
     callbacks: tuple[OnChange | None, OnChange | None, OnChange | None] = (None, None, None)
     """On assign, on revoke, on lost."""
     waiting: deque[Change] = field(default_factory=deque)
+    under_way: bool = False
+    """Whether a callback is being called: the client's own thread takes no further step meanwhile."""
     by_hand: bool = False
     """Whether the callback under way has changed the assignment itself, or tried to."""
 
@@ -48,11 +50,12 @@ class Changes:
         while self.waiting:
             change = self.waiting.popleft()
             callback = self._callback(change)
-            self.by_hand = False
+            self.by_hand, self.under_way = False, True
             try:
                 if callback is not None:
                     callback(consumer, [TopicPartition(*place) for place in change.places])
             finally:
+                self.under_way = False
                 if not self.by_hand:
                     _apply(change, reader)
 

@@ -128,7 +128,7 @@ class MemoryConsumer:
         if self._membership is None or self._application is None or self._polled_at == -LONGEST_S:
             return
         if now < self._polled_at + self._max_poll_s:
-            if not self._changes.waiting:
+            if not (self._changes.waiting or self._changes.under_way):
                 self._membership.serve(fresh=True)
             return
         if held := self._membership.part():

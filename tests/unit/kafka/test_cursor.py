@@ -22,7 +22,7 @@ from shadowstream.kafka.strands import Threads
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from shadowstream.kafka.offsets import Piece
 
@@ -128,8 +128,9 @@ class Rig:
     def lay_out(self, *offsets: int, partition: int = 0) -> None:
         self.client.log += [RawMessage(topic="t", partition=partition, offset=each, value=b"v") for each in offsets]
 
-    def assign(self, *partitions: int) -> None:
-        self.cursor._assigned(self.client, [TopicPartition("t", each) for each in partitions])  # type: ignore[arg-type]
+    def assign(self, *partitions: int, of: Mapping[str, int] | None = None) -> None:
+        places = [*(("t", each) for each in partitions), *(of or {}).items()]
+        self.cursor._assigned(self.client, [TopicPartition(*place) for place in places])  # type: ignore[arg-type]
 
     def turn_until(self, condition: Callable[[], bool]) -> None:
         for _ in range(10_000):
@@ -192,12 +193,14 @@ def test_a_stuck_topic_is_paused_and_polling_goes_on(rig: Rig) -> None:
     assert rig.handled == list(range(10))
 
 
-def test_everything_is_resumed_on_assign(rig: Rig) -> None:
+def test_after_a_rebalance_a_full_topic_stays_paused_and_the_others_are_not(rig: Rig) -> None:
     rig.assign(0)
     rig.lay_out(*range(10))
     rig.turn_until(lambda: rig.client.paused == {("t", 0)})
-    rig.assign(0, 1)
-    assert rig.client.paused == set()
+    rig.parts.crews["other"] = rig.parts.crews["t"]
+    rig.client.paused = {("other", 0)}
+    rig.assign(0, 1, of={"other": 0})
+    assert rig.client.paused == {("t", 0), ("t", 1)}
 
 
 def test_a_revoked_partition_finishes_what_runs_starts_nothing_and_is_committed_at_once(rig: Rig) -> None:

@@ -551,6 +551,21 @@ def test_a_batch_that_fails_is_tried_message_by_message() -> None:
     assert piece.lowest() is None
 
 
+def test_a_batch_is_counted_once_however_often_its_piece_is_announced_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shadowstream.kafka.engine.tally.ANNOUNCE_S", 0.0)
+
+    def handler(batch: Batch) -> None:
+        if any(each.offset() in {0, 2} for each in batch):
+            raise ValueError
+
+    rig = Rig(handler=handler, batch=3, topic=replace(FAST, retries=1))
+    rig.carry(None, None, None, None)
+    assert len(rig.heard.events) > 1
+    assert rig.heard.total("outcomes") == {"handled": 2, "failed": 2}
+
+
 def test_a_refused_batch_is_parked_whole() -> None:
     rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, batch=5, gate=Says(Ticket(verdict=Verdict.PARK)))
     rig.carry(MARKED, MARKED)

@@ -1,0 +1,50 @@
+"""Where a lane begins, on a broker in memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import TopicPartition
+
+import shadowstream as ss
+from shadowstream.kafka.worker.beginning import start_at
+from shadowstream.lane import Lane
+from shadowstream.testing import Broker, Clock, MemoryConsumer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from shadowstream.config import Settings
+
+
+def settings_with(folder: Path, reset: str) -> Settings:
+    file = folder / "shadowstream.yaml"
+    kafka = f"{{bootstrap.servers: 'h:1', group.id: g, auto.offset.reset: {reset}}}"
+    file.write_text(f"service: s\nkafka: {kafka}\ntopics: {{t: {{}}}}\n")
+    return ss.load(str(file))
+
+
+def consumer_in(broker: Broker, settings: Any, **_: object) -> Any:
+    return MemoryConsumer({"group.id": settings.kafka["group.id"], "enable.auto.commit": False}, broker=broker)
+
+
+@pytest.mark.parametrize(("reset", "first"), [("earliest", 0), ("latest", 2)])
+def test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_a_rebalance(
+    tmp_path: Path, reset: str, first: int
+) -> None:
+    settings, broker = settings_with(tmp_path, reset), Broker(Clock())
+    broker.create_topic("t")
+    for value in (b"0", b"1"):
+        broker.append("t", value)
+    normal, shadow = (consumer_in(broker, settings.of(lane)) for lane in Lane)
+    begin = start_at(settings, Lane.SHADOW, shadow, partial(consumer_in, broker))
+    known, begun = begin([TopicPartition("t", 0)])
+    assert (known, [each.offset for each in begun]) == ([], [first])
+    shadow.commit(offsets=begun, asynchronous=False)
+
+    normal.commit(offsets=[TopicPartition("t", 0, 2)], asynchronous=False)
+    broker.append("t", b"2")
+    known, begun = begin([TopicPartition("t", 0)])
+    assert ([each.offset for each in known], begun) == ([first], [])

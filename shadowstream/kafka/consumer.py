@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from shadowstream.events import Carried, Listeners, Outcome
 from shadowstream.gate import Gates, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
+from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import Piece
 from shadowstream.kafka.outlets import Outlets, Senders, headers_of
@@ -71,8 +73,9 @@ class Consumer:
         self._reader = mark_reader(settings.mark)
         self._gates = _gates(settings, topics, commands or {}, self._listeners)
         self._senders = Senders(partial(producer_of, settings.shadow or settings.normal))
-        group = str(settings.normal.kafka["group.id"])
-        self._outlets = {topic: Outlets(self._senders, topic, Lane.SHADOW, group, self._listeners) for topic in topics}
+        # One cursor, one group: what it sets aside is shadow's, and was read by the normal one.
+        scribe = replace(scribe_of(settings.normal, settings.mark.header), lane=Lane.SHADOW)
+        self._outlets = {topic: Outlets(self._senders, topic, scribe, self._listeners) for topic in topics}
         # Offsets are stored as with confluent-kafka, so that commit() without arguments means what it means there.
         self.raw = consumer_of(settings.normal, **{"enable.auto.offset.store": True})
         """The client's own consumer, for everything that is not here."""

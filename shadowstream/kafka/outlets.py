@@ -1,7 +1,7 @@
 """Durable copies of messages that do not go the straight way: parked, quarantined, dead-lettered.
 
-A copy keeps key, value, timestamp and headers, the mark among them, and adds where it came from and why, in the
-header names that Spring for Apache Kafka uses, so that existing tools read them. The source offset is answered for only
+A copy keeps key, value, timestamp and headers, the mark among them, and is labelled with where it came from, why and
+by whom (``labels``). The source offset is answered for only
 after the copy's delivery report. Traps:
 
 * An undelivered copy is tried again for as long as the process lives; its offset stays uncommitted meanwhile
@@ -15,7 +15,6 @@ after the copy's delivery report. Traps:
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -28,7 +27,7 @@ from shadowstream.events import CopyFailed
 from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
-from shadowstream.kafka.offsets import offset_of
+from shadowstream.kafka.labels import CLIENT, LEFT_OUT, REASON, error_labels, origin_labels, told
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -38,15 +37,12 @@ if TYPE_CHECKING:
     from confluent_kafka import Producer as RawProducer
 
     from shadowstream.events import Listeners
+    from shadowstream.kafka.labels import Headers, Scribe, Story
     from shadowstream.kafka.offsets import Piece
 
-__all__ = ["Interrupted", "Outlets", "Senders", "Story", "headers_of", "side_topics"]
-
-Headers = list[tuple[str, bytes | None]]
+__all__ = ["Interrupted", "Outlets", "Senders", "headers_of", "side_topics"]
 
 RETRY_S = 1.0
-MAX_TRACE = 8192
-MAX_TEXT = 1024
 
 
 # Not `raw.headers()`: once the interpreter has specialised such a call it no longer looks whether the client set an
@@ -72,33 +68,6 @@ class Copy:
     token: tuple[int, int]
     alone: bool = False
     """Whether it goes in a batch of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Story:
-    """What happened to a message so far, for whoever reads its dead letter."""
-
-    command: str
-    lane: Lane
-    attempts: int = 0
-    first_failed_at: float = 0.0
-    """Unix seconds."""
-    failed_at: float = 0.0
-    """Unix seconds."""
-
-    def failed(self, now: float) -> Story:
-        """Return the story with one more failure."""
-        return replace(self, attempts=self.attempts + 1, first_failed_at=self.first_failed_at or now, failed_at=now)
-
-    def headers(self) -> Headers:
-        """Return it as headers; times in Unix milliseconds."""
-        return [
-            ("shadowstream-lane", self.lane.encode()),
-            ("shadowstream-command", self.command.encode()),
-            ("shadowstream-attempts", b"%d" % self.attempts),
-            ("shadowstream-first-failed", b"%d" % (self.first_failed_at * 1000)),
-            ("shadowstream-failed-at", b"%d" % (self.failed_at * 1000)),
-        ]
 
 
 def side_topics(name: str, lane: Lane) -> dict[str, str]:
@@ -149,16 +118,15 @@ class Outlets:
         self,
         senders: Senders,
         name: str,
-        lane: Lane,
-        group: str,
+        scribe: Scribe,
         listeners: Listeners,
         *,
         clock: Clock = REAL_CLOCK,
     ) -> None:
         self._senders = senders
-        self._topics = side_topics(name, lane)
-        self._lane = lane
-        self._group = group
+        self._topics = side_topics(name, scribe.lane)
+        self._scribe = scribe
+        self._lane = scribe.lane
         self._listeners = listeners
         self._now = clock.monotonic
         self._again: deque[tuple[float, Copy]] = deque()
@@ -166,16 +134,16 @@ class Outlets:
 
     def park(self, raw: RawMessage, piece: Piece) -> None:
         """Keep a refused shadow message for later."""
-        self._send("parked", raw, piece, [("shadowstream-reason", b"refused")])
+        self._send("parked", raw, piece, [(REASON, b"refused")])
 
     def quarantine(self, raw: RawMessage, piece: Piece, reason: str) -> None:
         """Set a message aside whose lane cannot be told or trusted."""
         readable = reason != UNREADABLE.reason
-        self._send("quarantine", raw, piece, [("shadowstream-reason", reason.encode())], readable=readable)
+        self._send("quarantine", raw, piece, [(REASON, reason.encode())], readable=readable)
 
     def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException, story: Story) -> None:
         """Set a message aside that its handler could not handle."""
-        self._send("dlq", raw, piece, [*story.headers(), *_exception_headers(error)])
+        self._send("dlq", raw, piece, [*story.headers(), *error_labels(error)])
 
     def serve(self) -> None:
         """Take delivery reports and send again what is due; the owner thread calls it on every turn."""
@@ -188,7 +156,7 @@ class Outlets:
             topic=self._topics[kind],
             key=raw.key(),
             value=raw.value(),
-            headers=[*((readable and headers_of(raw)) or ()), *_origin(raw, self._group), *why],
+            headers=self._labelled(raw, (readable and headers_of(raw)) or [], why),
             timestamp=max(raw.timestamp()[1], 0),
             piece=piece,
             token=piece.hold(raw),
@@ -198,6 +166,11 @@ class Outlets:
             if piece.cancelled:
                 piece.release(copy.token)
                 raise Interrupted
+
+    def _labelled(self, raw: RawMessage, headers: Headers, why: Headers) -> Headers:
+        scribe = self._scribe
+        client = [(CLIENT, scribe.client.encode())]
+        return told(headers, scribe.mark, origin_labels(raw, scribe.group), client, why)
 
     def _queue(self, copy: Copy) -> bool:
         """Give a copy to the client; False when its queue is full."""
@@ -227,34 +200,6 @@ class Outlets:
         self._listeners.on(CopyFailed(self._lane, copy.topic, error.name()))
         self._throttle.say(copy.topic, f"copy_failed lane={self._lane} topic={copy.topic} error={explained(error)!r}")
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE and copy.value is not None:
-            headers = [*copy.headers, ("shadowstream-left-out", b"value")]
+            headers = [*copy.headers, (LEFT_OUT, b"value")]
             copy = replace(copy, value=None, headers=headers) if copy.alone else replace(copy, alone=True)
         self._again.append((self._now() + RETRY_S, copy))
-
-
-def _origin(raw: RawMessage, group: str) -> Headers:
-    """Say where a message came from, numbers big-endian as Spring writes them."""
-    kind, milliseconds = raw.timestamp()
-    return [
-        ("kafka_dlt-original-topic", (raw.topic() or "").encode()),
-        ("kafka_dlt-original-partition", (raw.partition() or 0).to_bytes(4, "big", signed=True)),
-        ("kafka_dlt-original-offset", offset_of(raw).to_bytes(8, "big", signed=True)),
-        ("kafka_dlt-original-timestamp", milliseconds.to_bytes(8, "big", signed=True)),
-        ("kafka_dlt-original-timestamp-type", (b"NoTimestampType", b"CreateTime", b"LogAppendTime")[kind]),
-        ("kafka_dlt-original-consumer-group", group.encode()),
-    ]
-
-
-def _exception_headers(error: BaseException) -> Headers:
-    kind, cause = type(error), error.__cause__ or error.__context__
-    trace = "".join(traceback.format_exception(error))
-    return [
-        ("kafka_dlt-exception-fqcn", _name(kind)),
-        ("kafka_dlt-exception-message", str(error).encode(errors="replace")[:MAX_TEXT]),
-        ("kafka_dlt-exception-stacktrace", trace.encode(errors="replace")[-MAX_TRACE:]),
-        *([("kafka_dlt-exception-cause-fqcn", _name(type(cause)))] if cause is not None else ()),
-    ]
-
-
-def _name(kind: type[BaseException]) -> bytes:
-    return f"{kind.__module__}.{kind.__qualname__}".encode()

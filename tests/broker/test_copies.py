@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +33,7 @@ def written(rig: Rig, topic: str, partition: int, headers: Headers, value: bytes
 
 
 def origin(rig: Rig, topic: str, partition: int, offset: int, lane: Lane) -> Headers:
-    """Return the headers that say where a copy came from."""
+    """Return the headers that say where a copy came from, and who wrote it."""
     return [
         ("kafka_dlt-original-topic", topic.encode()),
         ("kafka_dlt-original-partition", bytes([0, 0, 0, partition])),
@@ -39,6 +41,7 @@ def origin(rig: Rig, topic: str, partition: int, offset: int, lane: Lane) -> Hea
         ("kafka_dlt-original-timestamp", bytes.fromhex("0000018bcfe5687b")),
         ("kafka_dlt-original-timestamp-type", b"CreateTime"),
         ("kafka_dlt-original-consumer-group", rig.group_of(lane).encode()),
+        ("shadowstream-client", f"tests.{lane}@{socket.gethostname()}/{os.getpid()}".encode()),
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,6 +99,8 @@ def test_ls_shows_what_the_worker_dead_lettered_and_replay_brings_each_back_in_i
         "topic": topic, "partition": 2, "offset": 0, "timestamp_ms": WRITTEN_AT, "group": 0,
     }  # fmt: skip
     assert (normal["key"], normal["key_base64"], shadow["key"]) == ("k\\xff", "a/8=", "k")
+    here = f"{socket.gethostname()}/{os.getpid()}"
+    assert (normal["client"], shadow["client"]) == (f"tests.normal@{here}", f"tests.shadow@{here}")
     assert normal["exception"] == "builtins.LookupError"
     assert normal["trace"].startswith('File "')
     assert normal["trace"].endswith("in handler")
@@ -105,6 +109,7 @@ def test_ls_shows_what_the_worker_dead_lettered_and_replay_brings_each_back_in_i
     table = capsys.readouterr().out
     assert f"{topic}[2]@0" in table
     assert "2023-11-14T22:13:20Z" in table
+    assert f"tests.normal@{here}" in table
     assert "\x1b" not in table, "a terminal obeys nothing that an exception says"
     assert "2 letters, 0 answered" in table
 

@@ -29,7 +29,7 @@ __all__ = ["add_browsing"]
 NONE_EXIT = 1
 ROWS = 100
 LONGEST_CELL = 60
-COLUMNS = ("PLACE", "LANE", "RUN", "FROM", "WRITTEN", "KEY", "TRIES", "WHY", "MESSAGE")
+COLUMNS = ("PLACE", "LANE", "RUN", "FROM", "WRITTEN", "KEY", "TRIES", "WHY", "MESSAGE", "BY")
 
 
 def add_browsing(parser: argparse.ArgumentParser, kind: BoxKind) -> None:
@@ -133,6 +133,7 @@ def _as_json(found: Found) -> dict[str, object]:
         "first_failed_ms": story.first_failed_ms,
         "failed_at_ms": story.failed_at_ms,
         "command": story.command,
+        "client": story.client,
         "trace": story.at,
         "replayed": story.replayed,
         "answered": found.answered,
@@ -179,6 +180,7 @@ def _row(found: Found) -> tuple[str, ...]:
         "?" if story.attempts is None else str(story.attempts),
         shown(_why(letter)),
         shown(story.message or ""),
+        shown(story.client or "?"),
     )
 
 

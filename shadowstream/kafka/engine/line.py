@@ -26,9 +26,10 @@ from shadowstream.kafka.engine.fate import fate, foreign
 from shadowstream.kafka.engine.reading import Readings
 from shadowstream.kafka.engine.settling import ByHand, Desk
 from shadowstream.kafka.engine.tally import Tally
+from shadowstream.kafka.labels import Story
 from shadowstream.kafka.message import Batch, Message
 from shadowstream.kafka.offsets import Piece, offset_of, source
-from shadowstream.kafka.outlets import Interrupted, Story
+from shadowstream.kafka.outlets import Interrupted
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shadowstream.kafka.engine.binding import Binding
     from shadowstream.kafka.engine.tally import Tally
-    from shadowstream.kafka.outlets import Headers
+    from shadowstream.kafka.labels import Headers
 
 __all__ = ["Readings"]
 

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from shadowstream.headers import UNREADABLE, Kind
-from shadowstream.kafka.letters.story import REPLAYED, Story, own_headers, story_of
+from shadowstream.kafka.labels import OFFSET, PARTITION, REASON, REPLAYED, TOPIC, own_headers
+from shadowstream.kafka.letters.story import Story, story_of
 from shadowstream.kafka.offsets import offset_of
 from shadowstream.kafka.outlets import headers_of
 from shadowstream.lane import Lane
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from confluent_kafka import Message as RawMessage
 
     from shadowstream.headers import MarkReader, Reading
+    from shadowstream.kafka.labels import Headers
     from shadowstream.kafka.letters.box import Box
-    from shadowstream.kafka.outlets import Headers
 
 __all__ = ["Fate", "Letter", "judged", "letter_of"]
 
-REASON = "shadowstream-reason"
 LOG_APPEND_TIME = 2
 
 
@@ -86,9 +86,9 @@ class Letter:
         """Return the headers of its copy in the quarantine: all that can be told, and the reason."""
         if self.headers is None:
             told: Headers = [
-                ("kafka_dlt-original-topic", self.box.place.encode()),
-                ("kafka_dlt-original-partition", self.partition.to_bytes(4, "big")),
-                ("kafka_dlt-original-offset", self.offset.to_bytes(8, "big")),
+                (TOPIC, self.box.place.encode()),
+                (PARTITION, self.partition.to_bytes(4, "big")),
+                (OFFSET, self.offset.to_bytes(8, "big")),
             ]
         else:
             told = [pair for pair in self.headers if pair[0] != REASON]

@@ -1,9 +1,7 @@
 """What happened to a letter, told by its headers: pure, and content with whatever is there.
 
 Letters may have been written by Spring, by older versions of ours or by anybody: what is missing, cut short or in no
-known form reads as None. Where a header is there twice, the last one counts: a copy of a copy appends its own.
-Trap: the mark's header may be named like one of ours, and is never taken off
-(``test_a_mark_header_named_like_ours_stays_on``).
+known form reads as None. Where a label is there twice, the last one counts: others append theirs.
 """
 
 from __future__ import annotations
@@ -12,20 +10,17 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from shadowstream.kafka import labels
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import TypeVar
 
-    from shadowstream.kafka.outlets import Headers
-
     T = TypeVar("T")
 
-__all__ = ["REPLAYED", "Story", "own_headers", "story_of"]
+__all__ = ["Story", "story_of"]
 
-OURS = ("kafka_dlt-", "shadowstream-")
-REPLAYED = "shadowstream-replayed"
 DECIMAL = re.compile(rb"[0-9]{1,18}", re.ASCII)
 PYTHON_TRACE = "Traceback (most recent call last):"
 
@@ -54,6 +49,8 @@ class Story:
     first_failed_ms: int | None = None
     failed_at_ms: int | None = None
     command: str | None = None
+    client: str | None = None
+    """Whose client set it aside: its id, host and instance."""
     lane: Lane | None = None
     """The lane of whoever set it aside."""
     left_out: bool = False
@@ -73,36 +70,32 @@ class Story:
 
 def story_of(headers: Iterable[tuple[str, bytes | None]]) -> Story:
     """Read a letter's story."""
-    last = {name: value for name, value in headers if value is not None and name.startswith(OURS)}
+    last = {name: value for name, value in headers if value is not None and name.startswith(labels.OURS)}
 
     def told(name: str, read: Callable[[bytes], T | None]) -> T | None:
         value = last.get(name)
         return None if value is None else read(value)
 
     return Story(
-        topic=told("kafka_dlt-original-topic", _strict_text),
-        partition=told("kafka_dlt-original-partition", _big_endian(4)),
-        offset=told("kafka_dlt-original-offset", _big_endian(8)),
-        timestamp_ms=told("kafka_dlt-original-timestamp", _big_endian(8)),
-        group=told("kafka_dlt-original-consumer-group", _text),
-        exception=told("kafka_dlt-exception-fqcn", _text),
-        cause=told("kafka_dlt-exception-cause-fqcn", _text),
-        message=told("kafka_dlt-exception-message", _text),
-        trace=told("kafka_dlt-exception-stacktrace", _text),
-        reason=told("shadowstream-reason", _text),
-        attempts=told("shadowstream-attempts", _decimal),
-        first_failed_ms=told("shadowstream-first-failed", _decimal),
-        failed_at_ms=told("shadowstream-failed-at", _decimal),
-        command=told("shadowstream-command", _strict_text),
-        lane=told("shadowstream-lane", _lane),
-        left_out="shadowstream-left-out" in last,
-        replayed=told(REPLAYED, _decimal) or 0,
+        topic=told(labels.TOPIC, _strict_text),
+        partition=told(labels.PARTITION, _big_endian(4)),
+        offset=told(labels.OFFSET, _big_endian(8)),
+        timestamp_ms=told(labels.TIMESTAMP, _big_endian(8)),
+        group=told(labels.GROUP, _text),
+        exception=told(labels.EXCEPTION, _text),
+        cause=told(labels.CAUSE, _text),
+        message=told(labels.MESSAGE, _text),
+        trace=told(labels.TRACE, _text),
+        reason=told(labels.REASON, _text),
+        attempts=told(labels.ATTEMPTS, _decimal),
+        first_failed_ms=told(labels.FIRST_FAILED, _decimal),
+        failed_at_ms=told(labels.FAILED_AT, _decimal),
+        client=told(labels.CLIENT, _text),
+        command=told(labels.COMMAND, _strict_text),
+        lane=told(labels.LANE, _lane),
+        left_out=labels.LEFT_OUT in last,
+        replayed=told(labels.REPLAYED, _decimal) or 0,
     )
-
-
-def own_headers(headers: Iterable[tuple[str, bytes | None]], mark_name: str) -> Headers:
-    """Return the headers that the message had before it was set aside, the mark among them, in their order."""
-    return [(name, value) for name, value in headers if name == mark_name or not name.startswith(OURS)]
 
 
 def _text(value: bytes) -> str:

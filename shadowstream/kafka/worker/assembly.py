@@ -18,6 +18,7 @@ from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
+from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.outlets import Outlets, Senders
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.worker.beginning import start_at
@@ -127,6 +128,7 @@ class _Crews:
         self._ground = ground
         self._senders = Senders(partial(ground.producer, ours))
         self._reader = mark_reader(settings.mark)
+        self._scribe = scribe_of(ours, settings.mark.header)
 
     def crew(self, registration: Registration) -> Crew:
         return self._ground.crew(self._engine(registration), self._parts, lambda: self._loop)
@@ -151,8 +153,7 @@ class _Crews:
             by_hand=registration.settle == "by_hand",
             clock=parts.clock,
         )
-        group = str(ours.kafka["group.id"])
-        outlets = Outlets(self._senders, topic.name, ours.lane, group, parts.listeners, clock=parts.clock)
+        outlets = Outlets(self._senders, topic.name, self._scribe, parts.listeners, clock=parts.clock)
         return Engine(binding, self._reader, outlets, parts.listeners)
 
 

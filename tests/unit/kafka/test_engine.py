@@ -19,12 +19,13 @@ from shadowstream.gate import OpenGate, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.kafka.engine import Binding, Engine, fate
 from shadowstream.kafka.offsets import Piece, source
-from shadowstream.kafka.outlets import Interrupted, Story
+from shadowstream.kafka.outlets import Interrupted
 from shadowstream.lane import Lane, current, is_shadow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from shadowstream.kafka.labels import Story
     from shadowstream.kafka.message import Batch, Message
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]

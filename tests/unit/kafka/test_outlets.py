@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Message as RawMessage
 
+import shadowstream as ss
 from shadowstream.events import CopyFailed, Event, Listeners
 from shadowstream.kafka import outlets as outlets_module
+from shadowstream.kafka.labels import Scribe, Story, scribe_of
+from shadowstream.kafka.letters.story import story_of
 from shadowstream.kafka.offsets import Piece
-from shadowstream.kafka.outlets import Interrupted, Outlets, Senders, Story, side_topics
+from shadowstream.kafka.outlets import Interrupted, Outlets, Senders, side_topics
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 Report = tuple[dict[str, Any], "Callable[[KafkaError | None, object], None]"]
+
+
+MARKED = ("x-shadow", b"1;run=r")
+SCRIBE = Scribe(Lane.SHADOW, "g.shadow", "svc.shadow@host/7", "x-shadow")
 
 
 class Client:
@@ -78,7 +89,7 @@ def heard() -> Heard:
 @pytest.fixture
 def outlets(client: Client, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> Outlets:
     monkeypatch.setattr(outlets_module, "RETRY_S", 0.0)
-    return Outlets(Senders(client.made), "t", Lane.SHADOW, "g.shadow", Listeners([heard]))  # type: ignore[arg-type]
+    return Outlets(Senders(client.made), "t", SCRIBE, Listeners([heard]))  # type: ignore[arg-type]
 
 
 def piece() -> Piece:
@@ -103,8 +114,47 @@ def test_a_copy_keeps_everything_and_says_where_it_came_from(outlets: Outlets, c
         ("kafka_dlt-original-timestamp", (1234).to_bytes(8, "big")),
         ("kafka_dlt-original-timestamp-type", b"CreateTime"),
         ("kafka_dlt-original-consumer-group", b"g.shadow"),
+        ("shadowstream-client", b"svc.shadow@host/7"),
         ("shadowstream-reason", b"empty"),
     ]
+
+
+@pytest.mark.parametrize("kind", ["park", "quarantine", "dead_letter"])
+def test_every_copy_names_the_worker_that_wrote_it(outlets: Outlets, client: Client, kind: str) -> None:
+    held = piece()
+    more = {"park": (), "quarantine": ("empty",), "dead_letter": (ValueError(), Story("c", Lane.SHADOW))}[kind]
+    getattr(outlets, kind)(held.messages[0], held, *more)
+    assert dict(client.report()["headers"])["shadowstream-client"] == b"svc.shadow@host/7"
+
+
+def test_the_name_of_a_worker_is_its_client_its_host_and_its_instance_or_process(tmp_path: Path) -> None:
+    file = tmp_path / "shadowstream.yaml"
+    file.write_text("service: svc\nkafka: {bootstrap.servers: 'h:1', group.id: g}\ntopics: {t: {}}\n")
+    lane = ss.load(file).of(Lane.SHADOW)
+    scribe = scribe_of(lane, "x-shadow")
+    assert scribe == Scribe(Lane.SHADOW, "g.shadow", f"svc.shadow@{socket.gethostname()}/{os.getpid()}", "x-shadow")
+    static = replace(lane, kafka={**lane.kafka, "group.instance.id": "pod-3"})
+    assert scribe_of(static, "x-shadow").client == f"svc.shadow@{socket.gethostname()}/pod-3"
+
+
+def test_a_copy_of_a_copy_tells_one_story(outlets: Outlets, client: Client) -> None:
+    headers: Any = None
+    for number in range(3):
+        raw = RawMessage(
+            topic="t", partition=number, offset=1, headers=headers or [("own", b"1"), MARKED, ("own", b"2")]
+        )
+        held = Piece([raw])
+        if number == 1:
+            outlets.park(raw, held)
+        else:
+            outlets.dead_letter(raw, held, ValueError(number), Story("c", Lane.SHADOW).failed(number + 1.0))
+        headers = [*client.report()["headers"], ("shadowstream-replayed", b"%d" % number)]
+    names = [name for name, _ in headers[:-1]]
+    assert headers[:3] == [("own", b"1"), MARKED, ("own", b"2")]
+    assert sorted(names[3:]) == sorted(set(names[3:])), "no label is there twice"
+    story = story_of(headers[:-1])
+    assert (story.partition, story.message, story.first_failed_ms, story.reason) == (2, "2", 3000, None)
+    assert story.replayed == 1, "how often it was sent back outlives the story"
 
 
 def test_a_dead_letter_tells_the_exception(outlets: Outlets, client: Client) -> None:

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowstream.events import Listeners
-from shadowstream.kafka.letters.story import Story, own_headers, story_of
+from shadowstream.kafka.labels import Scribe, own_headers
+from shadowstream.kafka.labels import Story as Told
+from shadowstream.kafka.letters.story import Story, story_of
 from shadowstream.kafka.offsets import Piece
 from shadowstream.kafka.outlets import Outlets, Senders
-from shadowstream.kafka.outlets import Story as Told
 from shadowstream.lane import Lane
 
 TRACE = """Traceback (most recent call last):
@@ -36,13 +37,15 @@ class Kept:
 def test_what_the_outlets_write_is_read_back() -> None:
     client = Kept()
     raw = RawMessage(topic="t", partition=7, offset=41, key=b"k", value=b"v", headers=[("a", b"1")], timestamp=(1, 99))
-    outlets = Outlets(Senders(lambda: client), "t", Lane.NORMAL, "g", Listeners())  # type: ignore[arg-type]
+    scribe = Scribe(Lane.NORMAL, "g", "s@host/7", "x-shadow")
+    outlets = Outlets(Senders(lambda: client), "t", scribe, Listeners())  # type: ignore[arg-type]
     told = Told("voucher.dispatch", Lane.NORMAL).failed(1700.5).failed(1701.0)
     outlets.dead_letter(raw, Piece([raw]), LookupError("no such voucher: é"), told)
     story = story_of(client.headers)
     assert (story.topic, story.partition, story.offset, story.timestamp_ms, story.group) == ("t", 7, 41, 99, "g")
     assert (story.exception, story.message) == ("builtins.LookupError", "no such voucher: é")
     assert (story.command, story.lane, story.attempts) == ("voucher.dispatch", "normal", 2)
+    assert story.client == "s@host/7"
     assert story.at == "LookupError: no such voucher: é", "an exception that was never raised has no frame"
     assert own_headers(client.headers, "x-shadow") == [("a", b"1")]
 

@@ -26,6 +26,8 @@ __all__ = [
     "Lagging",
     "Listeners",
     "Outcome",
+    "Overdue",
+    "OverdueCalls",
     "Rebalanced",
     "ShadowOff",
     "Transition",
@@ -128,6 +130,25 @@ class CopyFailed(Event):
 
     topic: str
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue(Event):
+    """A call of a sync handler is past its timeout and cannot be stopped; announced once for each call."""
+
+    topic: str
+    command: str
+    partition: int
+    offset: int
+    """Of the message, or of the first one of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueCalls(Event):
+    """How many calls of a topic's sync handler are past their timeout now, announced when the number changes."""
+
+    topic: str
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)

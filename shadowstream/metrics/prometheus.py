@@ -33,6 +33,8 @@ from shadowstream.events import (
     GateLevel,
     Lagging,
     Outcome,
+    Overdue,
+    OverdueCalls,
     Rebalanced,
     ShadowOff,
     Transition,
@@ -137,6 +139,10 @@ class PrometheusHook:
         )
         self._tokens = self._gauge("limiter_tokens", "Messages the hard limit would admit at once.", "lane", "command")
         self._in_flight = self._gauge("in_flight", "Handler calls under way.", "lane", "command")
+        self._overdue = self._counter("overdue", "Calls of sync handlers that outlived their timeout.", "lane", "topic")
+        self._overdue_calls = self._gauge(
+            "overdue_calls", "Calls of sync handlers that are past their timeout now.", "lane", "topic"
+        )
 
     def _add_lane_tables(self) -> None:
         self._commit_failures = self._counter("commit_failures", "Commits that were refused.", "lane")
@@ -165,20 +171,19 @@ class PrometheusHook:
                 case Lagging() | Uncovered():
                     rows = self._lag if isinstance(event, Lagging) else self._uncovered
                     rows.put(lane, event.topic, event.partition, event.messages)
+                case Overdue() | OverdueCalls():
+                    self._on_overdue(lane, event)
                 case Transition():
                     self._on_transition(lane, event)
                 case Rebalanced():
                     self._on_rebalanced(lane, event)
-                case CommitFailed():
-                    self._commit_failures.add((lane,), 1)
+                case CommitFailed() | Troubled():
+                    failures = self._commit_failures if isinstance(event, CommitFailed) else self._client_errors
+                    failures.add((lane,), 1)
                 case CopyFailed():
                     self._copy_failures.add((lane, self._topics.label(event.topic)), 1)
-                case Troubled():
-                    self._client_errors.add((lane,), 1)
                 case ShadowOff():
                     self._shadow_off.put((lane,), 1)
-                case _:
-                    pass
 
     def collect(self) -> Iterator[Metric]:
         """Give the numbers as they are now; the registry calls this on each scrape."""
@@ -221,6 +226,14 @@ class PrometheusHook:
             self._breaker.put(row, BREAKER_STATES.index(event.breaker))
         else:
             self._breaker.drop(row)
+
+    def _on_overdue(self, lane: str, event: Overdue | OverdueCalls) -> None:
+        row = (lane, self._topics.label(event.topic))
+        if isinstance(event, Overdue):
+            self._overdue.add(row, 1)
+        elif row[1] != OTHER:
+            # One gauge cannot show many topics.
+            self._overdue_calls.put(row, event.calls)
 
     def _on_transition(self, lane: str, event: Transition) -> None:
         row = (lane, self._commands.label(event.command))

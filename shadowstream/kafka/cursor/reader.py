@@ -114,11 +114,10 @@ class Cursor:
         self._commits.tick(now)
 
     def _serve(self) -> None:
-        """Take delivery reports, and hand over again what was asked for."""
+        """Let each topic's engine do what it owes, and hand over again what was asked for."""
         for topic, crew in self._parts.crews.items():
-            engine = crew.engine
-            engine.outlets.serve()
-            for message in engine.desk.due():
+            crew.engine.serve()
+            for message in crew.engine.desk.due():
                 self._once_more(topic, message, crew)
 
     def _once_more(self, topic: str, message: ByHand, crew: Crew) -> None:

@@ -4,6 +4,7 @@
 ``line``      `Engine`: read mark > ask gate > run handler > tell gate > settle; the order
 ``reading``   what each message is, a hundred looked at together
 ``attempt``   one call of the handler in its lane, between two calls of the gate
+``overdue``   calls that are past their timeout and cannot be stopped
 ``settling``  messages that their handler settles itself
 ``fate``      whose message it is, and what becomes of one that is not ours
 ``binding``   what one lane decided about a topic and its handler when the worker was built

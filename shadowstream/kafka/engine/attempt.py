@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from shadowstream.events import Outcome
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from shadowstream.kafka.engine.binding import Binding, Handler
+    from shadowstream.kafka.engine.overdue import Watch
     from shadowstream.kafka.engine.tally import Tally
     from shadowstream.kafka.message import Batch, Message
 
@@ -46,18 +48,23 @@ def is_async(handler: Handler) -> bool:
 class Attempts:
     """Runs one binding's handler once for each message it is given."""
 
-    def __init__(self, binding: Binding, announce: Callable[[Tally], None], *, timed: bool) -> None:
+    def __init__(
+        self, binding: Binding, announce: Callable[[Tally], None], watch: Watch | None, *, timed: bool
+    ) -> None:
         self._gate = binding.gate
         self._handler = binding.handler
         self._timeout_s = binding.timeout_s
         self._handled: Any = binding.handler if binding.timeout_s is None else self._in_time
         self._announce = announce
+        self._watch = watch
         self._once = self._run_in_lane if binding.lane is Lane.SHADOW else self._run
         self.attempt = self._chosen(binding, timed=timed)
 
     def _chosen(self, binding: Binding, *, timed: bool) -> Callable[[Work, Tally], Result | Awaitable[Result]]:
         if is_async(binding.handler):
             return self._awaited
+        if self._watch is not None:
+            return partial(self._watched, self._watch)
         if not isinstance(self._gate, OpenGate):
             return self._gated
         return self._timed if timed else self._once
@@ -90,6 +97,19 @@ class Attempts:
         if ticket.verdict is not ADMIT:
             return ticket
         outcome = self._timed(work, tally)
+        self._gate.leave(ticket, outcome, tally.now)
+        if ticket.soft:
+            tally.soft += 1
+        return outcome
+
+    def _watched(self, watch: Watch, work: Work, tally: Tally) -> Result:
+        """Do the same where somebody is to say when the call takes too long."""
+        ticket = self._gate.enter(tally.now)
+        if ticket.verdict is not ADMIT:
+            return ticket
+        call = watch.begun(work, ticket, tally.now)
+        outcome = self._timed(work, tally)
+        watch.ended(call)
         self._gate.leave(ticket, outcome, tally.now)
         if ticket.soft:
             tally.soft += 1

@@ -21,8 +21,9 @@ from shadowstream.events import Carried, Outcome
 from shadowstream.gate import Ticket, Verdict
 from shadowstream.headers import Kind
 from shadowstream.kafka.clients import Throttle, logger_of
-from shadowstream.kafka.engine.attempt import CANCELLED, FAILED, HANDLED, WAIT, Attempts
+from shadowstream.kafka.engine.attempt import CANCELLED, FAILED, HANDLED, WAIT, Attempts, is_async
 from shadowstream.kafka.engine.fate import fate, foreign
+from shadowstream.kafka.engine.overdue import Watch
 from shadowstream.kafka.engine.reading import Readings
 from shadowstream.kafka.engine.settling import ByHand, Desk
 from shadowstream.kafka.engine.tally import Tally
@@ -63,9 +64,16 @@ class Engine:
         self._readings = Readings(binding, reader)
         self._listeners = listeners
         timed = binding.lane is Lane.SHADOW or bool(listeners)
-        self._attempt = Attempts(binding, self._announce, timed=timed).attempt
+        self._watch = _watch_of(binding, listeners)
+        self._attempt = Attempts(binding, self._announce, self._watch, timed=timed).attempt
         self._line = self._carry if binding.batch is None else self._carry_batches
         self._throttle = Throttle(logger_of("engine").warning)
+
+    def serve(self) -> None:
+        """Take delivery reports and look for calls that are overdue; the owner thread calls it on every turn."""
+        self.outlets.serve()
+        if self._watch is not None:
+            self._watch.look(self.binding.clock.monotonic())
 
     async def carry(self, piece: Piece, hands: Hands) -> None:
         """Carry one piece's messages in order, from the poll to their settled offsets."""
@@ -225,3 +233,10 @@ class Engine:
         if self._listeners:
             binding = self.binding
             self._listeners.on(tally.told(binding.lane, binding.topic.name, binding.command))
+
+
+def _watch_of(binding: Binding, listeners: Listeners) -> Watch | None:
+    """Have the calls of a sync handler watched that has a timeout: an async one is cancelled."""
+    if binding.timeout_s is None or is_async(binding.handler):
+        return None
+    return Watch(binding, binding.timeout_s, listeners)

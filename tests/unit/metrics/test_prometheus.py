@@ -21,6 +21,8 @@ from shadowstream.events import (
     Lagging,
     Listeners,
     Outcome,
+    Overdue,
+    OverdueCalls,
     Rebalanced,
     ShadowOff,
     Transition,
@@ -104,6 +106,8 @@ LEVEL = GateLevel(Lane.SHADOW, COMMAND, breaker="half-open", tokens=12.5, in_fli
         (Uncovered(Lane.SHADOW, TOPIC, 3, 7), f'shadowstream_uncovered{{{LANE},partition="3",topic="{TOPIC}"}} 7.0'),
         (CommitFailed(Lane.SHADOW, "fenced"), f"shadowstream_commit_failures_total{{{LANE}}} 1.0"),
         (CopyFailed(Lane.SHADOW, TOPIC, "too large"), f"shadowstream_copy_failures_total{{{IN_TOPIC}}} 1.0"),
+        (Overdue(Lane.SHADOW, TOPIC, COMMAND, 0, 41), f"shadowstream_overdue_total{{{IN_TOPIC}}} 1.0"),
+        (OverdueCalls(Lane.SHADOW, TOPIC, 2), f"shadowstream_overdue_calls{{{IN_TOPIC}}} 2.0"),
         (
             Rebalanced(Lane.SHADOW, "lost", ((TOPIC, 0),)),
             f'shadowstream_rebalances_total{{change="lost",{LANE}}} 1.0',

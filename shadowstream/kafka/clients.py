@@ -66,6 +66,7 @@ CURES = MappingProxyType(
         KafkaError._AUTHENTICATION: "check the `sasl.*` properties under `kafka:`",  # noqa: SLF001
         KafkaError.TOPIC_AUTHORIZATION_FAILED: "grant this service the right to the topic",
         KafkaError.GROUP_AUTHORIZATION_FAILED: "grant this service the right to both groups, normal and shadow",
+        KafkaError._FATAL: "start it again; if another process has the same `group.instance.id`, give each its own",  # noqa: SLF001
         KafkaError._AUTO_OFFSET_RESET: "set `auto.offset.reset` under `kafka:`, or reset the group's offsets",  # noqa: SLF001
     }
 )

@@ -10,6 +10,7 @@ from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Self
 
     from confluent_kafka import KafkaError
     from confluent_kafka import Message as RawMessage
@@ -127,15 +128,22 @@ class Message:
         return f"<Message {self} {self.lane}>"
 
 
-class Batch(list[Message]):
-    """Messages that a handler is given together: one partition's, in order, of one run."""
+class Batch(tuple[Message, ...]):  # noqa: SLOT001 - a tuple of any length has no room for slots
+    """Messages that a handler is given together: one partition's, in order, of one run.
 
-    __slots__ = ("mark",)
+    Nobody can take one out: a batch that failed is given once more, whole.
+    """
 
-    def __init__(self, messages: Iterable[Message], mark: Mark | None) -> None:
-        super().__init__(messages)
-        self.mark = mark
-        """The mark that they carry; None in the normal lane."""
+    mark: Mark | None
+    """The mark that they carry; None in the normal lane."""
+    alone: bool
+    """Whether this is one message of a larger batch that failed."""
+
+    def __new__(cls, messages: Iterable[Message], mark: Mark | None, *, alone: bool = False) -> Self:
+        """Put messages together."""
+        batch = super().__new__(cls, messages)
+        batch.mark, batch.alone = mark, alone
+        return batch
 
 
 def _not_by_hand(call: str) -> SetupError:

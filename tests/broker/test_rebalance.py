@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from shadowstream.errors import BrokerError
 from shadowstream.events import CommitFailed
 from shadowstream.lane import Lane
 from tests.broker.rig import DEADLINE_S, MARKED, eventually, text_of
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import shadowstream as ss
+    from shadowstream.kafka.cursor import Cursor
     from tests.broker.rig import Rig
 
 pytest_plugins = ["tests.broker.rig"]
@@ -200,6 +202,50 @@ def test_partitions_that_are_lost_are_given_up_without_a_commit_and_read_again(r
     assert not [event for event in rig.heard.events if isinstance(event, CommitFailed)], "not even tried"
     assert handled == [*range(11), *range(before, 20)]
     assert rig.committed(rig.group, topic) == {0: 20}
+
+
+@by_protocol
+def test_a_lane_ends_when_its_static_member_is_replaced(rig: Rig, protocol: str) -> None:
+    topic = rig.topic()
+    rig.begin(topic)
+    place = {**PROTOCOLS[protocol], "group.instance.id": "one"}
+    settings = rig.settings({topic: {}}, kafka=place)
+    first, second = _alone(rig, topic, settings), _alone(rig, topic, settings)
+    first.start()
+    eventually(lambda: rig.heard.assigned(Lane.NORMAL), "the first one at its place")
+    second.start()
+    # A classic group gives the place to whoever comes last, a KIP-848 group keeps it for whoever has it.
+    ended, stays = (second, first) if protocol == "kip-848" else (first, second)
+    eventually(lambda: ended.error, "one of them gone")
+    rig.send(topic, ["n0"])
+    eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "the message handled by the one that stays")
+    stays.cursor.stop()
+    stays.join(DEADLINE_S)
+
+    assert isinstance(ended.error, BrokerError)
+    assert "`group.instance.id`" in str(ended.error)
+    assert stays.error is None
+
+
+class _Alone(threading.Thread):
+    """A lane in a thread that keeps what ended it."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        super().__init__(daemon=True)
+        self.cursor = cursor
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self.cursor.run()
+        except BrokerError as error:
+            self.error = error
+
+
+def _alone(rig: Rig, topic: str, settings: ss.Settings) -> _Alone:
+    worker = rig.worker(settings, "normal")
+    worker.handles(topic)(lambda _: None)
+    return _Alone(worker._assembled(Lane.NORMAL))
 
 
 def test_close_ends_although_a_handler_never_returns(rig: Rig) -> None:

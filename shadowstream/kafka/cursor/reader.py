@@ -9,6 +9,8 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
   (``test_after_a_rebalance_a_full_topic_stays_paused_and_the_others_are_not``).
 * A batch may hold messages of a partition that was just revoked: no window, no handling.
 * Partitions that are lost get no commit: somebody else owns them already.
+* A static member that another one replaced is told so by an error that does not say ``fatal()``, and by no callback
+  (``test_a_lane_ends_when_its_static_member_is_replaced``).
 * librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
 """
 
@@ -18,8 +20,8 @@ from collections import defaultdict
 from threading import Event
 from typing import TYPE_CHECKING
 
+from confluent_kafka import KafkaError, TopicPartition
 from confluent_kafka import Message as RawMessage
-from confluent_kafka import TopicPartition
 
 from shadowstream.errors import BrokerError
 from shadowstream.events import Rebalanced, Troubled
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from confluent_kafka import Consumer as RawConsumer
-    from confluent_kafka import KafkaError
 
     from shadowstream.kafka.cursor.parts import Parts, Place
     from shadowstream.kafka.engine.settling import ByHand
@@ -147,7 +148,7 @@ class Cursor:
         self._parts.listeners.on(Troubled(self._parts.lane, error.name()))
         where = f"lane={self._parts.lane} topic={message.topic()} partition={message.partition()}"
         self._throttle.say(f"{error.name()} {message.topic()}", f"client_error {where} error={explained(error)!r}")
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - the client's own name for it
             raise BrokerError(f"lane {self._parts.lane}: {explained(error)}")
 
     # Back-pressure: every queue has a bound.

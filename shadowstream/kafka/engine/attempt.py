@@ -36,6 +36,7 @@ __all__ = ["Attempts", "is_async"]
 HANDLED: Final = Outcome.HANDLED
 FAILED: Final = Outcome.FAILED
 CANCELLED: Final = Outcome.CANCELLED
+EXPIRED: Final = Outcome.EXPIRED
 ADMIT: Final = Verdict.ADMIT
 WAIT: Final = Verdict.WAIT
 

@@ -4,24 +4,28 @@ This is the only place that knows the order. An engine serves one topic in one l
 state of a message. The line is a coroutine for sync handlers too: with them nothing in it suspends, except a rest
 before another attempt, and a thread carries it by ``send(None)``. Traps:
 
-* A mark is looked at again after each rest: it may expire meanwhile
-  (``test_a_run_that_ends_while_its_message_waits_is_stepped_over_and_counted``).
+* A mark is looked at again after each rest, and before each batch: it may expire meanwhile
+  (``test_a_run_that_ends_while_its_message_waits_is_stepped_over_and_counted``,
+  ``test_a_run_that_ends_while_another_batch_of_its_share_is_carried_is_stepped_over_and_counted``).
 * The gate is asked again before each retry, so retries pass the breaker and pay the limiter like any other call.
 * A message that produced something is counted as handled once that is delivered, and as failed when it is lost
   (``test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed_when_one_is_lost``).
 * A batch that fails to the end is tried message by message, or one bad message would take the others with it
   (``test_a_batch_that_fails_is_tried_message_by_message``).
+* Work may be called off between two batches of one share: what is left is read again, what is done is not
+  (``test_of_batches_that_are_called_off_the_finished_ones_are_not_read_again``).
 """
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import TYPE_CHECKING
 
 from shadowstream.events import Carried, Outcome
 from shadowstream.gate import Ticket, Verdict
 from shadowstream.headers import Kind
 from shadowstream.kafka.clients import Throttle, logger_of
-from shadowstream.kafka.engine.attempt import CANCELLED, FAILED, HANDLED, WAIT, Attempts, is_async
+from shadowstream.kafka.engine.attempt import CANCELLED, EXPIRED, FAILED, HANDLED, WAIT, Attempts, is_async
 from shadowstream.kafka.engine.fate import fate, foreign
 from shadowstream.kafka.engine.overdue import Watch
 from shadowstream.kafka.engine.reading import Readings
@@ -116,34 +120,35 @@ class Engine:
         piece, size = tally.piece, self.binding.batch or 1
         while piece.done < piece.count and not piece.cancelled:
             share = piece.messages[piece.done : piece.done + size]
-            for batch in self._sorted_out(share, tally):
-                if not await self._carry_batch(batch, self.binding.delays_s(), tally):
-                    return
+            batches = deque(self._sorted_out(share, tally))
+            while batches and not piece.cancelled:
+                batches.extendleft(reversed(await self._carry_batch(batches.popleft(), tally)))
+            piece.leave([message.raw for batch in batches for message in batch])
+            tally.deferred += len(piece.left)
             piece.done += len(share)
 
     def _sorted_out(self, share: Sequence[RawMessage], tally: Tally) -> list[Batch]:
         """Set aside what is not ours, and put together what carries the same mark."""
-        batches: dict[Mark | None, Batch] = {}
+        together: defaultdict[Mark | None, list[Message]] = defaultdict(list)
         for raw, reading in zip(share, self._readings.of(share, tally), strict=False):
             if reading.kind is not self._mine:
                 self._aside(raw, reading, tally)
             else:
-                batch = batches.setdefault(reading.mark, Batch((), reading.mark))
-                batch.append(Message(raw, reading.mark))
-        return list(batches.values())
+                together[reading.mark].append(Message(raw, reading.mark))
+        return [Batch(messages, mark) for mark, messages in together.items()]
 
-    async def _carry_batch(self, batch: Batch, delays_s: Iterable[float], tally: Tally) -> bool:
-        """Carry some messages together, and apart when that failed; False when the work was called off."""
+    async def _carry_batch(self, batch: Batch, tally: Tally) -> list[Batch]:
+        """Carry some messages together; returns what is left to be done: all when the work was called off."""
         tally.piece.give([message.raw for message in batch])
-        outcome = self._attempt(batch, tally)
-        if outcome is not HANDLED:
-            outcome = await self._persevere(batch, outcome, tally, delays_s)
+        outcome = EXPIRED if self._stale(batch, tally) else self._attempt(batch, tally)
+        if outcome is not HANDLED and outcome is not EXPIRED:
+            outcome = await self._persevere(batch, outcome, tally, () if batch.alone else None)
+        if outcome is CANCELLED:
+            return [batch]
         if outcome is FAILED and len(batch) > 1:
-            alone = [Batch([message], batch.mark) for message in batch]
-            return all([await self._carry_batch(each, (), tally) for each in alone])
-        if outcome is not CANCELLED:
-            self._count(batch[0], outcome, tally, len(batch))
-        return outcome is not CANCELLED
+            return [Batch([message], batch.mark, alone=True) for message in batch]
+        self._count(batch[0], outcome, tally, len(batch))
+        return []
 
     async def _persevere(
         self, work: Work, result: Result | Awaitable[Result], tally: Tally, delays_s: Iterable[float] | None = None
@@ -171,9 +176,12 @@ class Engine:
             tally.tick()
             if tally.piece.cancelled:
                 return CANCELLED
-            if work.mark is not None and self._reader.stale(work.mark, tally.unix()):
-                return Outcome.EXPIRED
+            if self._stale(work, tally):
+                return EXPIRED
             result = self._attempt(work, tally)
+
+    def _stale(self, work: Work, tally: Tally) -> bool:
+        return work.mark is not None and self._reader.stale(work.mark, tally.unix())
 
     def _given_up(self, work: Work, tally: Tally, story: Story) -> Outcome:
         """Dead-letter what failed to the end; a batch of several is left to be tried apart."""

@@ -45,6 +45,7 @@ class Piece:
         "done",
         "ends",
         "held",
+        "left",
         "messages",
         "on_lost_output",
         "running",
@@ -63,6 +64,8 @@ class Piece:
         """How many of them are finished; written by the strand only."""
         self.held: set[Token] = set()
         """Offsets that wait for a delivery report or for being settled by hand: (offset, serial)."""
+        self.left: Sequence[int] = ()
+        """Offsets, ascending, that are among the finished ones and are not: their work was called off."""
         self.cancelled = False
         """Set by the owner: start no further message."""
         self.running = False
@@ -93,6 +96,10 @@ class Piece:
         """Say which messages the handler is given together next; without that, it is the first that is not done."""
         self._given = messages
         self._together.pop(offset_of(messages[0]), None)
+
+    def leave(self, messages: Sequence[RawMessage]) -> None:
+        """Say what will not be done, before all around it is said to be finished."""
+        self.left = sorted(map(offset_of, messages))
 
     def hold(self, raw: RawMessage) -> Token:
         """Keep one message uncommitted until `release`."""
@@ -138,16 +145,18 @@ class Piece:
 
     def lowest(self) -> int | None:
         """Return the lowest offset not answered for, None when all are."""
+        # What keeps an offset back is written before `done` is, and read after it.
         done, messages = self.done, self.messages
-        held = min(self._snapshot(), default=None) if self.held else None
+        lows = [offset for offset, _ in self._snapshot()] if self.held else []
+        lows += self.left[:1]
         if done < len(messages):
-            unfinished = offset_of(messages[done])
-            return unfinished if held is None else min(held[0], unfinished)
-        return None if held is None else held[0]
+            lows.append(offset_of(messages[done]))
+        return min(lows, default=None)
 
     def unfinished(self) -> Iterator[tuple[int, int]]:
         """Give ``(first, after the last)`` of what is not answered for, in no order and some of it twice."""
         done, messages = self.done, self.messages
+        yield from ((each, each + 1) for each in self.left)
         if self.held:
             for offset, _ in self._snapshot():
                 yield from ((each, each + 1) for each in self._together.get(offset, (offset,)))

@@ -268,6 +268,14 @@ def test_an_error_of_the_client_is_told_and_the_loop_goes_on(rig: Rig) -> None:
     assert Troubled(Lane.NORMAL, "UNKNOWN_TOPIC_OR_PART") in rig.events
 
 
+def test_a_fatal_error_ends_the_lane_although_it_does_not_call_itself_fatal(rig: Rig) -> None:
+    told = KafkaError(KafkaError._FATAL, "Fatal error: fenced")
+    assert not told.fatal()
+    rig.client.log.append(RawMessage(topic="t", error=told))
+    with pytest.raises(BrokerError, match=r"fenced .*give each its own"):
+        rig.cursor.turn()
+
+
 def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
     rig.lay_out(1, 2)
     thread = threading.Thread(target=rig.cursor.run)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -417,6 +418,23 @@ def test_a_mark_is_read_when_its_turn_has_come_and_not_with_the_batch() -> None:
     assert rig.heard.total("outcomes") == {"handled": 1, "expired": 2}
 
 
+def test_a_run_that_ends_while_another_batch_of_its_share_is_carried_is_stepped_over_and_counted() -> None:
+    ends_at = int(time.time()) - 29
+    handled: list[int | None] = []
+
+    def handler(batch: Batch) -> None:
+        handled.extend(each.offset() for each in batch)
+        while time.time() <= ends_at + 30:
+            time.sleep(0.01)
+
+    rig = Rig(lane=Lane.SHADOW, handler=handler, batch=3)
+    ending: Any = [("x-shadow", b"1;run=a;exp=%d" % ends_at)]
+    piece = rig.carry(MARKED, ending, ending)
+    assert handled == [0]
+    assert rig.heard.total("outcomes") == {"handled": 1, "expired": 2}
+    assert piece.lowest() is None
+
+
 def test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed_when_one_is_lost() -> None:
     tokens: list[Any] = []
 
@@ -550,6 +568,43 @@ def test_a_batch_that_fails_is_tried_message_by_message() -> None:
     assert rig.exits.copies == [("dlq", 1, "ValueError")]
     assert rig.heard.total("outcomes") == {"handled": 3, "failed": 1}
     assert piece.lowest() is None
+
+
+def test_a_batch_that_failed_is_given_once_more_whole_whatever_its_handler_did_to_it() -> None:
+    seen: list[int] = []
+
+    def handler(batch: Any) -> None:
+        seen.append(len(batch))
+        with suppress(AttributeError):
+            batch.clear()
+        if len(seen) == 1:
+            raise ValueError
+
+    Rig(handler=handler, batch=3, topic=replace(FAST, retries=1)).carry(None, None, None)
+    assert seen == [3, 3]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_of_batches_that_are_called_off_the_finished_ones_are_not_read_again(*, fails: bool) -> None:
+    seen: list[list[int | None]] = []
+
+    def handler(batch: Batch) -> None:
+        seen.append([each.offset() for each in batch])
+        if len(seen) == 1:
+            piece = source.get()
+            assert piece is not None
+            piece.cancelled = True
+            if fails:
+                raise ValueError
+
+    other: Any = [("x-shadow", b"1;run=other")]
+    rig = Rig(lane=Lane.SHADOW, handler=handler, batch=5)
+    piece = rig.carry(other, MARKED, [("x-shadow", b"")], other, None, MARKED)
+    assert seen == [[0, 3]]
+    assert piece.lowest() == (0 if fails else 1)
+    left = [0, 1, 3] if fails else [1]
+    assert sorted(piece.unfinished()) == [(each, each + 1) for each in [*left, 5]]
+    assert rig.heard.total("outcomes") == ({"quarantined": 1} if fails else {"quarantined": 1, "handled": 2})
 
 
 def test_a_batch_is_counted_once_however_often_its_piece_is_announced_meanwhile(

@@ -40,6 +40,7 @@ class Checks:
         """Run them all."""
         self._required()
         self._kafka()
+        self._transactions()
         self._sinks()
         self._topics()
         self._key_rules()
@@ -131,6 +132,19 @@ class Checks:
                 cure = f"Add `shadow.kafka: {{transactional.id: {normal.value}.shadow}}`."
                 message = "has no shadow value, and a transaction's place never falls back"
                 self._wrong(Lane.SHADOW, normal, message, cure)
+
+    def _transactions(self) -> None:
+        """Whoever reads what others have not committed handles messages that never were."""
+        for lane in LANES:
+            names = self._layers.names("topics", LANES)
+            exact = [each for each in names if resolved(self._layers, "topics", each, "transactional", lane).value]
+            isolation = self._layers.find("kafka", "", "isolation.level", reading(lane))
+            if not exact or isolation is None or isolation.value in {None, "read_committed"}:
+                continue
+            message = f"is {said(isolation.value, '')}, but topic {exact[0]} is transactional in the {lane} lane"
+            cure = f"Remove it, or write `transactional: false` for {', '.join(exact)}."
+            self._wrong(lane, isolation, message, cure)
+            return
 
     def _sinks(self) -> None:
         for name in self._layers.names("data", (Lane.NORMAL,)):
@@ -226,13 +240,7 @@ class Checks:
 
 def warnings(layers: Layers, lane: LaneSettings, trust: Trust) -> Iterator[str]:
     """Say what is allowed and probably not meant, for one lane."""
-    for command, rule in (*lane.rates.items(), ("", lane.default_rate)):
-        if rule and rule.soft_per_s is not None and rule.hard_per_s is not None and rule.soft_per_s > rule.hard_per_s:
-            key = f"rate_limit {command}" if command else "default_rate_limit"
-            yield f"{key}: in the {lane.lane} lane the soft rate is above the hard one, so it is never reached"
-    for command, breaker in lane.breakers.items():
-        if breaker and breaker.min_calls > breaker.window:
-            yield f"resilience {command}: in the {lane.lane} lane min_calls is above window, so the breaker never opens"
+    yield from _without_effect(lane)
     if lane.lane is Lane.SHADOW:
         return
     if trust is Trust.OPEN and any(topic.enabled for topic in lane.topics.values()):
@@ -242,3 +250,15 @@ def warnings(layers: Layers, lane: LaneSettings, trust: Trust) -> Iterator[str]:
             prefix, dot, rest = name.partition(".")
             if dot and get_close_matches(prefix.lower(), ["shadow"], cutoff=0.8):
                 yield f"{section} {name}: this is a key of the normal lane; did you mean `shadow.{rest}`?"
+
+
+def _without_effect(lane: LaneSettings) -> Iterator[str]:
+    for command, rule in (*lane.rates.items(), ("", lane.default_rate)):
+        if rule and rule.soft_per_s is not None and rule.hard_per_s is not None and rule.soft_per_s > rule.hard_per_s:
+            key = f"rate_limit {command}" if command else "default_rate_limit"
+            yield f"{key}: in the {lane.lane} lane the soft rate is above the hard one, so it is never reached"
+    for command, breaker in lane.breakers.items():
+        if breaker and breaker.min_calls > breaker.window:
+            yield f"resilience {command}: in the {lane.lane} lane min_calls is above window, so the breaker never opens"
+    if "transactional.id" in lane.kafka and not lane.transactional:
+        yield f"kafka transactional.id: no topic is transactional in the {lane.lane} lane, so nothing uses it"

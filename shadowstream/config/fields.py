@@ -288,6 +288,7 @@ TOPICS = MappingProxyType(
         "backoff": _of(TopicSettings, "backoff_s", duration),
         "max_messages": _of(TopicSettings, "max_messages", whole(1)),
         "max_bytes": _of(TopicSettings, "max_bytes", size),
+        "transactional": _of(TopicSettings, "transactional", flag),
     }
 )
 RATES = MappingProxyType(

@@ -150,6 +150,8 @@ class TopicSettings:
     """Bound of what is read and not finished, in messages."""
     max_bytes: int = 32 * 1024 * 1024
     """Bound of what is read and not finished, in bytes."""
+    transactional: bool = False
+    """Whether offsets and what handlers produce are committed in one transaction of the lane."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,11 @@ class LaneSettings:
         """Return the command's breaker rule, None when it has none."""
         return self.breakers.get(command)
 
+    @property
+    def transactional(self) -> bool:
+        """Tell whether the lane commits any topic in transactions."""
+        return any(topic.transactional for topic in self.topics.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -239,3 +246,12 @@ class Settings:
             raise SetupError(
                 f"topic {name!r} is not configured (configured: {known}); add `{name}: {{}}` under `topics:`"
             ) from None
+
+    def transactional(self, name: str) -> bool:
+        """Tell whether a lane commits a topic in transactions.
+
+        Raises:
+            SetupError: the configuration has no such topic.
+        """
+        lanes = [Lane.NORMAL] if self.shadow is None else list(Lane)
+        return any(self.topic(name, lane).transactional for lane in lanes)

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from uuid import uuid4
 
 from confluent_kafka import Consumer as RawConsumer
 from confluent_kafka import KafkaError, KafkaException
@@ -36,6 +37,7 @@ __all__ = [
     "producer_of",
     "producer_properties",
     "spoken",
+    "transactional_properties",
     "usable",
 ]
 
@@ -56,6 +58,9 @@ PRODUCER_ONLY = frozenset({
     "retries", "message.send.max.retries", "partitioner", "sticky.partitioning.linger.ms", "transactional.id",
     "transaction.timeout.ms", "enable.gapless.guarantee", "delivery.report.only.error",
 })  # fmt: skip
+OF_TRANSACTIONS = frozenset({"transactional.id", "transaction.timeout.ms"})
+TRANSACTION_TIMEOUT_MS = 15_000
+"""How long what a killed process left open can hold up readers: a transaction of ours lasts for moments."""
 
 CURES = MappingProxyType(
     {
@@ -88,7 +93,24 @@ def consumer_properties(lane: LaneSettings) -> dict[str, Any]:
 def producer_properties(lane: LaneSettings) -> dict[str, Any]:
     """Return the lane's producer properties: idempotent and acknowledged by all, unless the user says otherwise."""
     defaults = {"enable.idempotence": True, "linger.ms": 5, "queue.buffering.max.messages": 100_000}
-    return defaults | _without(lane.kafka, CONSUMER_ONLY)
+    return defaults | _without(lane.kafka, CONSUMER_ONLY | OF_TRANSACTIONS)
+
+
+def transactional_properties(lane: LaneSettings) -> dict[str, Any]:
+    """Return what the producer of the lane's transactions has over the lane's others.
+
+    The lane ends its transactional id: what fences one lane never fences the other. A member that has no name of its
+    own gets one by chance: two processes under one id would fence each other for ever.
+    """
+    who = lane.kafka.get("group.instance.id") or uuid4().hex[:8]
+    first = lane.kafka.get("transactional.id") or lane.kafka["group.id"]
+    timeout_ms = lane.kafka.get("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS)
+    # A message may not take longer than its transaction; the client sees to it where nothing else is said.
+    return {
+        "transactional.id": f"{first}.{who}.{lane.lane}",
+        "transaction.timeout.ms": timeout_ms,
+        "message.timeout.ms": timeout_ms,
+    }
 
 
 QUIET: Final[Mapping[str, Any]] = MappingProxyType({"error_cb": lambda _: None, "log_level": 0})
@@ -120,6 +142,8 @@ def usable(lane: LaneSettings) -> None:
         SetupError: it refuses one.
     """
     producer_of(lane, **QUIET)
+    if lane.transactional:
+        producer_of(lane, **transactional_properties(lane), **QUIET)
     consumer_of(lane, **QUIET).close()
 
 

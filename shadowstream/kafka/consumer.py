@@ -58,7 +58,7 @@ class Consumer:
     """confluent-kafka's consumer that tells the lanes apart, for a poll loop of your own.
 
     Raises:
-        SetupError: a topic is not configured, or its ``shadow`` ``on_limit`` is ``wait``.
+        SetupError: a topic is not configured, is transactional, or its ``shadow`` ``on_limit`` is ``wait``.
     """
 
     def __init__(
@@ -204,7 +204,11 @@ def _gates(
 ) -> dict[str, Gate]:
     """Build the shadow gate of each topic; none when the shadow lane is off, and its messages are shed."""
     for topic in topics:
-        settings.topic(topic, Lane.NORMAL)
+        if settings.transactional(topic):
+            raise SetupError(
+                f"topic {topic!r} is transactional: in a poll loop of your own the commits are yours, and no"
+                " transaction of ours can hold them; use Worker, or write `transactional: false`"
+            )
     if settings.shadow is None:
         return {}
     gates = Gates(settings.shadow, listeners)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.kafka.labels import Headers, Scribe, Story
     from shadowstream.kafka.offsets import Piece
+    from shadowstream.kafka.transactions.copies import Slips
 
 __all__ = ["Interrupted", "Outlets", "Senders", "headers_of", "side_topics"]
 
@@ -104,6 +105,10 @@ class Senders:
             self._alone = self._make(**{"batch.num.messages": 1})
         return self._alone
 
+    def client(self, copy: Copy) -> RawProducer:
+        """Return what sends a copy."""
+        return self.alone if copy.alone else self.together
+
     def poll(self, seconds: float) -> None:
         """Take delivery reports, waiting at most so long."""
         if self._alone is not None:
@@ -116,7 +121,7 @@ class Outlets:
 
     def __init__(
         self,
-        senders: Senders,
+        senders: Senders | Slips,
         name: str,
         scribe: Scribe,
         listeners: Listeners,
@@ -174,9 +179,8 @@ class Outlets:
 
     def _queue(self, copy: Copy) -> bool:
         """Give a copy to the client; False when its queue is full."""
-        client = self._senders.alone if copy.alone else self._senders.together
         try:
-            client.produce(
+            self._senders.client(copy).produce(
                 copy.topic,
                 copy.value,
                 copy.key,

@@ -8,6 +8,8 @@ message and broker quotas on ``client.id`` fence the lanes too. Traps:
   and flushes as with confluent-kafka.
 * The client takes a callback under two names, and one given as None hides the other: ours goes under the first
   (``test_each_produced_message_is_reported_to_its_callback_whatever_else_was_said``).
+* Inside a handler of a transactional topic its outbox stands where the client would, and the message goes with the
+  transaction of its source (``test_what_a_handler_produces_waits_for_its_source``).
 * Clients are made on first use, not in the constructor: a client does not survive a fork.
 """
 
@@ -24,6 +26,7 @@ from shadowstream.config import Route
 from shadowstream.errors import MarkError
 from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_of
 from shadowstream.kafka.offsets import source
+from shadowstream.kafka.transactions.outbox import Outbox
 from shadowstream.lane import Lane, Mark, mark_here
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import Producer as RawProducer
 
-    from shadowstream.config import Settings
+    from shadowstream.config import LaneSettings, Settings
     from shadowstream.headers import Reading
     from shadowstream.kafka.offsets import Piece, Token
 
@@ -50,8 +53,15 @@ POLL_S = 0.005
 class Producer:
     """Produces in the lane of the work at hand; signatures and callbacks are confluent-kafka's."""
 
-    def __init__(self, settings: Settings, *, max_block_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        max_block_s: float = 60.0,
+        client_of: Callable[[LaneSettings], RawProducer] = producer_of,
+    ) -> None:
         self._settings = settings
+        self._client_of = client_of
         self._max_block_s = max_block_s
         self._name = settings.mark.header
         self._reader = mark_reader(settings.mark)
@@ -102,8 +112,8 @@ class Producer:
             pairs = [*pairs, *stamp] if pairs else stamp
             if self._rerouted:
                 topic = self._rerouted.get(topic, topic)
-        if (piece := source.get()) is not None:
-            on_delivery = self._held(piece, client, on_delivery)
+        if (origin := source.get()) is not None:
+            client, on_delivery = self._bound(origin, client, on_delivery)
         try:
             if on_delivery is None and partition == -1 and timestamp == 0:
                 # What nearly every caller says; the client parses each further argument anew for each message.
@@ -150,7 +160,7 @@ class Producer:
         with self._making:
             client: RawProducer | None = getattr(self, name)
             if client is None:
-                client = producer_of(self._settings.of(lane))
+                client = self._client_of(self._settings.of(lane))
                 setattr(self, name, client)
         return client
 
@@ -177,6 +187,18 @@ class Producer:
     def _forwarded(self, pairs: list[tuple[str, str | bytes | None]]) -> Reading:
         encoded = [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
         return self._reader.read(encoded, time.time())
+
+    def _bound(
+        self, origin: Piece | Outbox, client: RawProducer, on_delivery: OnDelivery | None
+    ) -> tuple[Any, OnDelivery | None]:
+        """Tie a message to the one that is being handled: into its transaction, or else by holding its offset back."""
+        if isinstance(origin, Outbox):
+            lane = Lane.NORMAL if client is self._normal else Lane.SHADOW
+            if self._settings.of(lane).kafka["bootstrap.servers"] == origin.cluster:
+                return origin, on_delivery
+            # A transaction ends at its cluster.
+            origin = origin.piece
+        return client, self._held(origin, client, on_delivery)
 
     def _held(self, piece: Piece, client: RawProducer, on_delivery: OnDelivery | None) -> OnDelivery | None:
         held = piece.hold_current()

@@ -15,9 +15,11 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from shadowstream.events import CommitFailed, Lagging, Uncovered
 from shadowstream.kafka.clients import Throttle, explained, logger_of
+from shadowstream.kafka.transactions import Rounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from threading import Event
 
     from confluent_kafka import KafkaError
 
@@ -37,29 +39,62 @@ class Commits:
         """The partitions that are ours."""
         self._parts = parts
         self._consumer = parts.consumer
+        self._shelves = parts.shelves
+        self._rounds = None if parts.transaction is None else Rounds(parts.transaction, parts, self)
         self._commit_at = 0.0
         self._levels_at = 0.0
         self._throttle = Throttle(logger_of("commits").error)
 
+    def begin(self, stopped: Event) -> None:
+        """Do what must be done before anything is read.
+
+        Raises:
+            BrokerError: the lane's transactions cannot begin.
+        """
+        if self._rounds is not None:
+            self._rounds.begin(stopped)
+
+    def opened(self, place: Place, window: Window) -> None:
+        """Open the books of a partition that is ours from now on."""
+        if (shelf := self._shelves.get(place[0])) is not None:
+            window.ledger = shelf.ledger()
+        self.windows[place] = window
+
     def tick(self, now: float) -> None:
-        """Commit and announce what is due by now."""
+        """Commit and announce what is due by now.
+
+        Raises:
+            BrokerError: the lane's transactions cannot go on.
+        """
         if now >= self._commit_at:
             self._commit_at = now + self._parts.settings.commit_every_s
             self.commit(self.windows, wait=False)
+        if self._rounds is not None:
+            self._rounds.tick(now)
         if self._parts.listeners and now >= self._levels_at:
             self._levels_at = now + LEVELS_EVERY_S
             self._announce_levels(now)
 
     def commit(self, places: Iterable[Place], *, wait: bool) -> None:
-        """Commit what is new in these partitions, in one request."""
+        """Commit what is new in these partitions, in one request.
+
+        Those of transactional topics are committed in turns of their own, and here only when that is to be waited for.
+        """
+        places = list(places)
+        if due := self.due(place for place in places if place[0] not in self._shelves):
+            self._ask(due, wait=wait)
+        if wait and self._rounds is not None:
+            self._rounds.finish(places)
+
+    def due(self, places: Iterable[Place]) -> dict[Place, Due]:
+        """Return what is new in these partitions and to be committed."""
         due: dict[Place, Due] = {}
         for place in places:
             if (window := self.windows.get(place)) is not None:
                 self._settle(place, window)
                 if (snapshot := window.due()) is not None:
                     due[place] = snapshot
-        if due:
-            self._ask(due, wait=wait)
+        return due
 
     def _ask(self, due: Mapping[Place, Due], *, wait: bool) -> None:
         offsets = [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]
@@ -95,11 +130,21 @@ class Commits:
             window.cancel()
         return windows
 
+    def lose(self, places: list[Place]) -> None:
+        """Close the books of partitions that are somebody else's by now, and commit nothing."""
+        if self._rounds is not None:
+            self._rounds.lose(places)
+        self.forget(places)
+
     def forget(self, places: Iterable[Place]) -> None:
         """Close the books of these partitions: what ends later changes nothing."""
         for place in list(places):
             if (window := self.windows.pop(place, None)) is not None:
                 self._settle(place, window)
+                if window.ledger is not None:
+                    window.ledger.close()
+            if self._rounds is not None:
+                self._rounds.forget(place)
 
     def _settle(self, place: Place, window: Window) -> None:
         """Let the window look at its pieces, and count what is known by now."""

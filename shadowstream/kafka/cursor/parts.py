@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.gate import Gates
     from shadowstream.kafka.strands import Crew
+    from shadowstream.kafka.transactions import Shelf
+    from shadowstream.kafka.transactions.transaction import Transaction
     from shadowstream.lane import Lane
 
     Place = tuple[str, int]
@@ -49,6 +51,10 @@ class Parts:
     """Finds out where newly assigned partitions begin."""
     crews: dict[str, Crew] = field(default_factory=dict)
     """By Kafka topic."""
+    transaction: Transaction | None = None
+    """What commits the transactional topics; None when there are none."""
+    shelves: dict[str, Shelf] = field(default_factory=dict)
+    """Where outputs of transactional topics wait, by Kafka topic."""
     stopping: Event = field(default_factory=Event)
     """Wakes hands that wait."""
     room: Event = field(default_factory=Event)

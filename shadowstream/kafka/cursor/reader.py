@@ -83,7 +83,12 @@ class Cursor:
         self._asked_to_stop.set()
 
     def begin(self) -> None:
-        """Join the group."""
+        """Join the group.
+
+        Raises:
+            BrokerError: the lane's transactions cannot begin.
+        """
+        self._commits.begin(self._asked_to_stop)
         self._consumer.subscribe(
             list(self._parts.crews), on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
         )
@@ -206,9 +211,10 @@ class Cursor:
     def _assigned(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
         known, begun = self._parts.start_at(partitions)
         for each in known:
-            self._windows[each.topic, each.partition] = Window.after(each.offset, each.metadata)
+            self._commits.opened((each.topic, each.partition), Window.after(each.offset, each.metadata))
         for each in begun:
-            self._windows[each.topic, each.partition] = Window(each.offset if each.offset >= 0 else None)
+            window = Window(each.offset if each.offset >= 0 else None)
+            self._commits.opened((each.topic, each.partition), window)
         (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
         # Where a new shadow group begins must outlive a crash before the first tick.
         self._commits.commit(_places(begun), wait=True)
@@ -222,7 +228,7 @@ class Cursor:
 
     def _lost(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
         self._commits.cancel(_places(partitions))
-        self._commits.forget(_places(partitions))
+        self._commits.lose(_places(partitions))
         self._recall()
         (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
         self._announce("lost", partitions)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config import TopicSettings
     from shadowstream.gate import Gate
+    from shadowstream.kafka.transactions import Shelf
     from shadowstream.lane import Lane
 
     Handler = Callable[[Any], object]
@@ -39,6 +40,8 @@ class Binding:
     by_hand: bool = False
     """Whether the handler settles its messages itself."""
     clock: Clock = REAL_CLOCK
+    shelf: Shelf | None = None
+    """Where outputs wait for the transaction of their source; None: the topic has no transactions."""
 
     def delays_s(self) -> Iterator[float]:
         """Give how long to rest before each retry: doubled each time, and a random part of the upper half of that.

@@ -61,7 +61,7 @@ class Engine:
         self.binding = binding
         self.outlets = outlets
         self.desk = Desk(outlets, binding.clock)
-        self.unsettled = self.desk.unsettled
+        self.unsettled = self.desk.unsettled if binding.shelf is None else binding.shelf.weight
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
         self._foreign = foreign(binding.lane, shared=binding.shared)
         self._reader = reader

@@ -22,12 +22,18 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message as RawMessage
 
+    from shadowstream.kafka.transactions.ledger import Ledger
+    from shadowstream.kafka.transactions.outbox import Outbox
+
 __all__ = ["Piece", "Token", "offset_of", "source"]
 
 Token = tuple[int, int]
 
-source: ContextVar[Piece | None] = ContextVar("shadowstream.source", default=None)
-"""The piece whose message is being handled, so that what a handler produces holds its source back."""
+source: ContextVar[Piece | Outbox | None] = ContextVar("shadowstream.source", default=None)
+"""The piece whose message is being handled, so that what a handler produces holds its source back.
+
+In a transactional topic it is where what the handler produces waits for its source's transaction.
+"""
 
 HANDLED = Outcome.HANDLED
 
@@ -45,6 +51,7 @@ class Piece:
         "done",
         "ends",
         "held",
+        "ledger",
         "left",
         "messages",
         "on_lost_output",
@@ -74,6 +81,8 @@ class Piece:
         """Payload bytes."""
         self.on_lost_output: Callable[[RawMessage, str], object] | None = None
         """Told when an output of a message was not delivered."""
+        self.ledger: Ledger | None = None
+        """Where outputs wait for the transaction that will commit their source; None: they go at once."""
         self.ends: dict[int, Outcome | None] = {}
         """Offsets of messages whose end depends on what is held, and how it looks so far: None while it runs."""
         self._given: Sequence[RawMessage] = ()
@@ -83,14 +92,24 @@ class Piece:
 
     def hold_current(self) -> tuple[Token, RawMessage] | None:
         """Keep what is being handled uncommitted until `release`; None when nothing is being handled."""
-        if self.done >= len(self.messages):
+        if not (raws := self.at_hand()):
             return None
-        raw = self._given[0] if self._given else self.messages[self.done]
-        token = self.hold(raw)
-        self.ends.setdefault(token[0], None)
+        token = self.hold(raws[0])
+        self.learn_late(raws)
+        return token, raws[0]
+
+    def at_hand(self) -> Sequence[RawMessage]:
+        """Return what the handler is given now: one message, or those of a batch; nothing when all is done."""
+        if self.done >= len(self.messages):
+            return ()
+        return self._given or self.messages[self.done : self.done + 1]
+
+    def learn_late(self, raws: Sequence[RawMessage]) -> None:
+        """Leave open how what is at hand ends: that is known once what it produced is out."""
+        first = offset_of(raws[0])
+        self.ends.setdefault(first, None)
         if self._given:
-            self._together[token[0]] = tuple(map(offset_of, self._given))
-        return token, raw
+            self._together[first] = tuple(map(offset_of, raws))
 
     def give(self, messages: Sequence[RawMessage]) -> None:
         """Say which messages the handler is given together next; without that, it is the first that is not done."""
@@ -132,11 +151,18 @@ class Piece:
             return known
         waiting = {offset for offset, _ in self._snapshot()}
         for offset, outcome in list(self.ends.items()):
-            if outcome is not None and offset not in waiting:
+            if outcome is not None and offset not in waiting and not self._awaits(offset):
                 del self.ends[offset]
                 messages = len(self._together.get(offset, "1"))
                 known[Outcome.FAILED if offset in self._failed else outcome] += messages
         return known
+
+    def awaits_commit(self) -> bool:
+        """Tell whether how some of its messages ended is known only when a transaction is committed."""
+        return self.ledger is not None and any(map(self._awaits, list(self.ends)))
+
+    def _awaits(self, offset: int) -> bool:
+        return self.ledger is not None and offset in self.ledger.awaited
 
     def close(self) -> None:
         """Let go of the messages if all are done: the books keep the piece until the next commit, not its bytes."""

@@ -10,7 +10,7 @@ A new assignment is a new window, so nothing that an older one finishes late can
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shadowstream.kafka.offsets.done import NOTHING_DONE, Done, joined
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Outcome
     from shadowstream.kafka.offsets.done import Ranges
     from shadowstream.kafka.offsets.piece import Piece
+    from shadowstream.kafka.transactions.ledger import Ledger
 
 __all__ = ["Due", "Window"]
 
@@ -36,12 +37,18 @@ class Due:
     """What is finished above it; "" when nothing is."""
     finished: int
     """Messages of this assignment that it answers for, below and above the offset."""
+    above: Done = field(default=NOTHING_DONE, compare=False)
+    """What the metadata says."""
+
+    def covers(self, offset: int) -> bool:
+        """Tell whether a restart from here would leave an offset out."""
+        return offset < self.offset or offset in self.above
 
 
 class Window:
     """The books of one partition during one assignment; read and written by the owner thread only."""
 
-    __slots__ = ("_before", "_known", "_pieces", "_received", "asked", "confirmed", "position")
+    __slots__ = ("_before", "_known", "_pieces", "_received", "asked", "confirmed", "ledger", "position")
 
     def __init__(self, position: int | None = None, before: Done = NOTHING_DONE) -> None:
         self.position = position
@@ -50,6 +57,8 @@ class Window:
         """What was last asked to be committed in this assignment; None when that is to be done again."""
         self.confirmed = 0
         """Messages of this assignment that the last commit that succeeded answers for."""
+        self.ledger: Ledger | None = None
+        """What handlers produced and no transaction has committed yet; None: the topic has no transactions."""
         self._before = before
         self._pieces: list[Piece] = []
         self._received = 0
@@ -76,6 +85,7 @@ class Window:
 
     def opened(self, piece: Piece, *, again: bool = False) -> None:
         """Take up messages that were read, or that are to be handled again."""
+        piece.ledger = self.ledger
         self._pieces.append(piece)
         self._received += 0 if again else piece.count
         self._advance(piece.messages[-1])
@@ -87,7 +97,7 @@ class Window:
     def settle(self) -> None:
         """Take out what the pieces know about how their messages ended, and let go of finished pieces."""
         # Asked before the answers are taken: what is answered for in between is asked again next time.
-        unfinished = [piece for piece in self._pieces if piece.lowest() is not None]
+        unfinished = [piece for piece in self._pieces if piece.lowest() is not None or piece.awaits_commit()]
         for piece in self._pieces:
             self._known.update(piece.answers())
         self._pieces = unfinished
@@ -113,7 +123,7 @@ class Window:
             return None
         done = self._done_above(offset, unfinished)
         metadata, said = done.written()
-        return Due(offset, metadata, self._received - _count(unfinished) - (done.count() - said.count()))
+        return Due(offset, metadata, self._received - _count(unfinished) - (done.count() - said.count()), said)
 
     def _unfinished(self) -> Ranges:
         return joined(sorted({each for piece in self._pieces for each in piece.unfinished()}))

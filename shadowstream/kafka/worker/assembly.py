@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
+from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of, transactional_properties
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.outlets import Outlets, Senders
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
+from shadowstream.kafka.transactions import Shelf, Slips, joined_to
+from shadowstream.kafka.transactions.transaction import Transaction
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
 
@@ -92,6 +94,8 @@ def assemble(
         SetupError: a handled topic is not configured.
     """
     ours = settings.of(lane)
+    topics = {each.topic: settings.topic(each.topic, lane) for each in registrations}
+    handled = [each for each in registrations if lane is Lane.NORMAL or topics[each.topic].enabled]
     cursor: Cursor
 
     def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
@@ -108,13 +112,12 @@ def assemble(
         start_at=start_at(settings, lane, consumer, ground.consumer),
         stopping=ground.event(),
         room=ground.event(),
+        transaction=_transaction(ours, ground) if any(topics[each.topic].transactional for each in handled) else None,
         clock=ground.clock,
     )
     crews = _Crews(settings, ours, parts, ground)
-    for registration in registrations:
-        topic = settings.topic(registration.topic, lane)
-        if lane is Lane.NORMAL or topic.enabled:
-            parts.crews[topic.source] = crews.crew(registration)
+    for registration in handled:
+        parts.crews[topics[registration.topic].source] = crews.crew(registration)
     cursor = Cursor(parts)
     return cursor
 
@@ -153,8 +156,18 @@ class _Crews:
             by_hand=registration.settle == "by_hand",
             clock=parts.clock,
         )
-        outlets = Outlets(self._senders, topic.name, self._scribe, parts.listeners, clock=parts.clock)
+        senders: Senders | Slips = self._senders
+        if topic.transactional:
+            shelf = parts.shelves[topic.source] = Shelf(topic)
+            binding, senders = joined_to(shelf, binding, ours.kafka["bootstrap.servers"]), Slips()
+        outlets = Outlets(senders, topic.name, self._scribe, parts.listeners, clock=parts.clock)
         return Engine(binding, self._reader, outlets, parts.listeners)
+
+
+def _transaction(ours: LaneSettings, ground: Ground) -> Transaction:
+    properties = transactional_properties(ours)
+    client = ground.producer(ours, **properties)
+    return Transaction(client, properties["transactional.id"], ours.lane, ground.clock)
 
 
 def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:

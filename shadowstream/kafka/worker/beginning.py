@@ -80,9 +80,12 @@ def start_at(
 
     Where the shadow group has committed nothing yet, it begins where the normal group stands.
     """
+    must_know = {
+        topic.source for topic in settings.of(lane).topics.values() if topic.transactional or lane is Lane.SHADOW
+    }
 
     def begin(partitions: list[TopicPartition]) -> Beginning:
-        known = _known(consumer, partitions, lane)
+        known = _known(consumer, partitions, lane, must_know)
         new = [each for each in known if each.offset < 0]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
@@ -93,12 +96,18 @@ def start_at(
     return begin
 
 
-def _known(consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane) -> list[TopicPartition]:
-    """Return what the group has committed; normal goes on without an answer, and then repeats what was finished."""
+def _known(
+    consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane, must_know: set[str]
+) -> list[TopicPartition]:
+    """Return what the group has committed; normal goes on without an answer, and then repeats what was finished.
+
+    Where nothing may be repeated it does not: the answer is late while a transaction that a killed member left open
+    has not run out of its time.
+    """
     try:
         return _committed(consumer, partitions)
     except BrokerError as error:
-        if lane is Lane.SHADOW:
+        if any(each.topic in must_know for each in partitions):
             raise
         log.warning("commits_not_read lane=%s error=%s", lane, error)
         return partitions

@@ -76,8 +76,7 @@ class Worker:
         Raises:
             SetupError: the topic is not configured, or has a handler already, or the two ways to settle are mixed.
         """
-        self.settings.topic(topic, Lane.NORMAL)
-        _check_ways(topic, batch, settle)
+        _check_ways(topic, batch, settle, transactional=self.settings.transactional(topic))
         if topic in self._registrations:
             raise SetupError(f"topic {topic!r} has a handler already: {self._registrations[topic].handler}")
 
@@ -211,13 +210,18 @@ class Worker:
         return assemble(self.settings, lane, list(self._registrations.values()), listeners)
 
 
-def _check_ways(topic: str, batch: int | None, settle: str) -> None:
+def _check_ways(topic: str, batch: int | None, settle: str, *, transactional: bool) -> None:
     if settle not in {"on_return", "by_hand"}:
         raise SetupError(f"topic {topic!r}: settle={settle!r}; use 'on_return' or 'by_hand'")
     if batch is not None and batch < 1:
         raise SetupError(f"topic {topic!r}: batch={batch}; use 1 or more")
     if batch is not None and settle == "by_hand":
         raise SetupError(f"topic {topic!r}: a batch is settled when its handler returns; leave batch or settle out")
+    if transactional and settle == "by_hand":
+        raise SetupError(
+            f"topic {topic!r} is transactional: its transaction settles what a handler has returned from; leave settle"
+            " out, or write `transactional: false`"
+        )
 
 
 def _lanes_of(name: str | None) -> list[Lane]:

@@ -16,7 +16,7 @@ The map, from the roof down; imports go downwards only::
 
     cli/          commands: parse, call one function, print
     fcst/         the stress test: load, watch, verdict, the demo
-    kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets, letters
+    kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets, rounds, letters
     metrics/      turns events into numbers
     gate/         may this message go on? rate, breaker, cap, keys, chain
     config/       frozen settings; shadow.* over normal; explain

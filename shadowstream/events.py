@@ -47,6 +47,8 @@ class Outcome(StrEnum):
     SHED = "shed"
     EXPIRED = "expired"
     QUARANTINED = "quarantined"
+    RETRIED = "retried"
+    """It rests in its retry topic, is read there once more, and ends there in an outcome of its own."""
     CANCELLED = "cancelled"
     """Interrupted by a stop or a rebalance: not settled, not counted, read again later."""
 
@@ -126,7 +128,7 @@ class CommitFailed(Event):
 
 @dataclass(frozen=True, slots=True)
 class CopyFailed(Event):
-    """A parked, quarantined or dead-lettered copy was not delivered; it is tried again, its offset unsettled."""
+    """A parked, quarantined, resting or dead copy was not delivered; it is tried again, its offset unsettled."""
 
     topic: str
     error: str

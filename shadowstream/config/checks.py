@@ -189,6 +189,7 @@ class Checks:
                 cure = f"Did you mean `{near[0]}`?" if near else cure
                 self._wrong(lane, given, "is a topic that the normal lane does not have", cure)
             self._route(name)
+            self._own_retries(name, names)
 
     def _route(self, name: str) -> None:
         """Both lanes must agree on it: normal steps over marks only where the shadow cursor reads them."""
@@ -197,6 +198,15 @@ class Checks:
         if shadow is not None and not shadow.whole and shadow.value != route:
             cure = f"Write `route: {shadow.value}` without shadow: it speaks of shadow messages anyway."
             self._wrong(Lane.SHADOW, shadow, f"is {said(shadow.value, '')}, and `{route}` without shadow", cure)
+
+    def _own_retries(self, name: str, names: tuple[str, ...]) -> None:
+        """A retry topic is read by the worker itself, in one lane; nobody else may handle what is in it."""
+        for lane, place in ((Lane.NORMAL, f"{name}.retry"), (Lane.SHADOW, f"{name}.shadow.retry")):
+            rounds = resolved(self._layers, "topics", name, "rounds", lane)
+            given = self._layers.rule("topics", place, (Lane.NORMAL,))
+            if place in names and rounds.value and given is not None:
+                cure = f"Remove it, or write `rounds: 0` for {name}."
+                self._wrong(Lane.NORMAL, given, f"is where {name} keeps its messages between two rounds", cure)
 
     def _key_rules(self) -> None:
         section = "multi_key_rate_limit_v2"

@@ -50,6 +50,8 @@ INLINE_SECRET = re.compile(r"((?:password|passwd|pwd|secret|token)\s*=\s*)('[^']
 VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What is surely the name of an environment variable; anything else may be the secret itself, put in its place."""
 MASK = "***"
+MOST_ROUNDS: Final = 1000
+LONGEST_REST_S: Final = 86400.0
 SHOWN = 80
 """The longest part of a wrong value that a message quotes."""
 
@@ -166,6 +168,14 @@ def positive_duration(value: object) -> float:
     seconds = duration(value)
     if seconds <= 0:
         raise _wrong(value, "longer than 0", "Write a duration above 0, such as 30s.")
+    return seconds
+
+
+def rest(value: object) -> float:
+    """Read a duration of a day at most: what rests for longer than its topic's retention is deleted unhandled."""
+    seconds = duration(value)
+    if seconds > LONGEST_REST_S:
+        raise _wrong(value, "a rest of a day at most", "Write a duration up to 1d, such as 30s.")
     return seconds
 
 
@@ -286,6 +296,8 @@ TOPICS = MappingProxyType(
         "on_limit": _of(TopicSettings, "on_limit", choice(OnLimit)),
         "retries": _of(TopicSettings, "retries", whole(0)),
         "backoff": _of(TopicSettings, "backoff_s", duration),
+        "rounds": _of(TopicSettings, "rounds", whole(0, MOST_ROUNDS)),
+        "rest": _of(TopicSettings, "rest_s", rest),
         "max_messages": _of(TopicSettings, "max_messages", whole(1)),
         "max_bytes": _of(TopicSettings, "max_bytes", size),
         "transactional": _of(TopicSettings, "transactional", flag),

@@ -146,6 +146,10 @@ class TopicSettings:
     retries: int = 2
     backoff_s: float = 0.1
     """Before the first retry; doubled each time, at most 5 s."""
+    rounds: int = 0
+    """How often a message that failed to the end comes again from its retry topic; 0: there is none."""
+    rest_s: float = 30.0
+    """How long it rests there before each round, at least; a random part of a fifth of it comes on top."""
     max_messages: int = 10_000
     """Bound of what is read and not finished, in messages."""
     max_bytes: int = 32 * 1024 * 1024

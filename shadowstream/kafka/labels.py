@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[str, bytes | None]]
 
-__all__ = ["Scribe", "Story", "error_labels", "origin_labels", "own_headers", "scribe_of", "told"]
+__all__ = ["Scribe", "Story", "error_labels", "kept_labels", "origin_labels", "own_headers", "scribe_of", "told"]
 
 OURS = ("kafka_dlt-", "shadowstream-")
 
@@ -49,9 +49,15 @@ COMMAND = "shadowstream-command"
 ATTEMPTS = "shadowstream-attempts"
 FIRST_FAILED = "shadowstream-first-failed"
 FAILED_AT = "shadowstream-failed-at"
+ROUND = "shadowstream-round"
+DUE = "shadowstream-due"
 LEFT_OUT = "shadowstream-left-out"
 CLIENT = "shadowstream-client"
 REPLAYED = "shadowstream-replayed"
+LABELS = frozenset((
+    TOPIC, PARTITION, OFFSET, TIMESTAMP, TIMESTAMP_TYPE, GROUP, EXCEPTION, CAUSE, MESSAGE, TRACE, REASON, LANE, COMMAND,
+    ATTEMPTS, FIRST_FAILED, FAILED_AT, ROUND, DUE, LEFT_OUT, CLIENT, REPLAYED,
+))  # fmt: skip
 
 MAX_TRACE = 8192
 MAX_TEXT = 1024
@@ -80,6 +86,10 @@ class Story:
     """Unix seconds."""
     failed_at: float = 0.0
     """Unix seconds."""
+    rounds: int = 0
+    """How often it was sent to its retry topic."""
+    due_at: float = 0.0
+    """Unix seconds of when it comes again; 0: it does not."""
 
     def failed(self, now: float) -> Story:
         """Return the story with one more failure."""
@@ -93,6 +103,8 @@ class Story:
             (ATTEMPTS, b"%d" % self.attempts),
             (FIRST_FAILED, b"%d" % (self.first_failed_at * 1000)),
             (FAILED_AT, b"%d" % (self.failed_at * 1000)),
+            *([(ROUND, b"%d" % self.rounds)] if self.rounds else ()),
+            *([(DUE, b"%d" % (self.due_at * 1000))] if self.due_at else ()),
         ]
 
 
@@ -106,6 +118,11 @@ def scribe_of(lane: LaneSettings, mark: str) -> Scribe:
 def own_headers(headers: Iterable[tuple[str, bytes | None]], mark: str) -> Headers:
     """Return the headers that the message had before it was set aside, the mark among them, in their order."""
     return [(name, value) for name, value in headers if name == mark or not name.startswith(OURS)]
+
+
+def kept_labels(headers: Headers, mark: str) -> Headers:
+    """Return what is still true of a message that comes back from a retry topic: everything but when it is due."""
+    return [(name, value) for name, value in headers if name.startswith(OURS) and name not in {mark, DUE}]
 
 
 def told(headers: Headers, mark: str, *labels: Iterable[tuple[str, bytes | None]]) -> Headers:

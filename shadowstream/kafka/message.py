@@ -36,6 +36,11 @@ class Message:
         """The lane it belongs to."""
         return Lane.NORMAL if self.mark is None else Lane.SHADOW
 
+    @property
+    def round(self) -> int:
+        """How often it has rested in its retry topic; 0: it is handled for the first time."""
+        return 0
+
     def json(self) -> Any:  # noqa: ANN401 - JSON is what it is
         """Return the value decoded as JSON.
 

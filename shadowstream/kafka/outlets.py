@@ -1,8 +1,7 @@
-"""Durable copies of messages that do not go the straight way: parked, quarantined, dead-lettered.
+"""Durable copies of messages that do not go the straight way: parked, quarantined, resting, dead-lettered.
 
 A copy keeps key, value, timestamp and headers, the mark among them, and is labelled with where it came from, why and
-by whom (``labels``). The source offset is answered for only
-after the copy's delivery report. Traps:
+by whom (``labels``). The source offset is answered for only after the copy's delivery report. Traps:
 
 * An undelivered copy is tried again for as long as the process lives; its offset stays uncommitted meanwhile
   (``test_an_undelivered_copy_is_tried_again_and_its_offset_waits``).
@@ -27,7 +26,16 @@ from shadowstream.events import CopyFailed
 from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
-from shadowstream.kafka.labels import CLIENT, LEFT_OUT, REASON, error_labels, origin_labels, told
+from shadowstream.kafka.labels import (
+    CLIENT,
+    LEFT_OUT,
+    REASON,
+    TOPIC,
+    error_labels,
+    kept_labels,
+    origin_labels,
+    told,
+)
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -41,7 +49,7 @@ if TYPE_CHECKING:
     from shadowstream.kafka.offsets import Piece
     from shadowstream.kafka.transactions.copies import Slips
 
-__all__ = ["Interrupted", "Outlets", "Senders", "headers_of", "side_topics"]
+__all__ = ["Interrupted", "Outlets", "Senders", "headers_of", "retry_topic", "side_topics"]
 
 RETRY_S = 1.0
 
@@ -75,6 +83,11 @@ def side_topics(name: str, lane: Lane) -> dict[str, str]:
     """Return where a topic's parked, quarantined and dead-lettered messages of one lane go."""
     dead = f"{name}.dlq" if lane is Lane.NORMAL else f"{name}.shadow.dlq"
     return {"parked": f"{name}.shadow.parked", "quarantine": f"{name}.quarantine", "dlq": dead}
+
+
+def retry_topic(name: str, lane: Lane) -> str:
+    """Return where a topic's messages of one lane rest between two rounds; only that lane reads it."""
+    return f"{name}.retry" if lane is Lane.NORMAL else f"{name}.shadow.retry"
 
 
 def headers_of(raw: RawMessage) -> Headers | None:
@@ -126,10 +139,13 @@ class Outlets:
         scribe: Scribe,
         listeners: Listeners,
         *,
+        returns: bool = False,
         clock: Clock = REAL_CLOCK,
     ) -> None:
         self._senders = senders
-        self._topics = side_topics(name, scribe.lane)
+        self._topics = {**side_topics(name, scribe.lane), "retry": retry_topic(name, scribe.lane)}
+        self._returns = returns
+        """Whether the messages come from the retry topic: then they know where they were first read."""
         self._scribe = scribe
         self._lane = scribe.lane
         self._listeners = listeners
@@ -149,6 +165,14 @@ class Outlets:
     def dead_letter(self, raw: RawMessage, piece: Piece, error: BaseException, story: Story) -> None:
         """Set a message aside that its handler could not handle."""
         self._send("dlq", raw, piece, [*story.headers(), *error_labels(error)])
+
+    def retry(self, raw: RawMessage, piece: Piece, error: BaseException, story: Story) -> None:
+        """Let a message that its handler could not handle rest, and come again when its story says so."""
+        self._send("retry", raw, piece, [*story.headers(), *error_labels(error)])
+
+    def bury(self, raw: RawMessage, piece: Piece) -> None:
+        """Set a message aside that came back without its value, with the story it has."""
+        self._send("dlq", raw, piece, [])
 
     def serve(self) -> None:
         """Take delivery reports and send again what is due; the owner thread calls it on every turn."""
@@ -174,8 +198,9 @@ class Outlets:
 
     def _labelled(self, raw: RawMessage, headers: Headers, why: Headers) -> Headers:
         scribe = self._scribe
-        client = [(CLIENT, scribe.client.encode())]
-        return told(headers, scribe.mark, origin_labels(raw, scribe.group), client, why)
+        before = kept_labels(headers, scribe.mark) if self._returns else []
+        origin = [] if TOPIC in dict(before) else origin_labels(raw, scribe.group)
+        return told(headers, scribe.mark, origin, before, [(CLIENT, scribe.client.encode())], why)
 
     def _queue(self, copy: Copy) -> bool:
         """Give a copy to the client; False when its queue is full."""

@@ -100,6 +100,7 @@ def test_ls_shows_what_the_worker_dead_lettered_and_replay_brings_each_back_in_i
     }  # fmt: skip
     assert (normal["key"], normal["key_base64"], shadow["key"]) == ("k\\xff", "a/8=", "k")
     here = f"{socket.gethostname()}/{os.getpid()}"
+    assert (normal["attempts"], normal["rounds"], normal["due_ms"]) == (1, 0, None)
     assert (normal["client"], shadow["client"]) == (f"tests.normal@{here}", f"tests.shadow@{here}")
     assert normal["exception"] == "builtins.LookupError"
     assert normal["trace"].startswith('File "')

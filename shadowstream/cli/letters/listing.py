@@ -15,21 +15,21 @@ from shadowstream.cli.letters.options import add_topic, settings_of, write
 from shadowstream.config.fields import WrongValueError, duration
 from shadowstream.errors import SetupError
 from shadowstream.headers import Kind
-from shadowstream.kafka.letters import boxes_of, browse
+from shadowstream.kafka.letters import BoxKind, boxes_of, browse
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator
 
-    from shadowstream.kafka.letters import Box, BoxKind, Found, Letter
+    from shadowstream.kafka.letters import Box, Found, Letter
 
 __all__ = ["add_browsing"]
 
 NONE_EXIT = 1
 ROWS = 100
 LONGEST_CELL = 60
-COLUMNS = ("PLACE", "LANE", "RUN", "FROM", "WRITTEN", "KEY", "TRIES", "WHY", "MESSAGE", "BY")
+COLUMNS = ("PLACE", "LANE", "RUN", "FROM", "WRITTEN", "KEY", "TRIES", "ROUND", "WHY", "MESSAGE", "BY")
 
 
 def add_browsing(parser: argparse.ArgumentParser, kind: BoxKind) -> None:
@@ -130,6 +130,8 @@ def _as_json(found: Found) -> dict[str, object]:
         "message": story.message,
         "reason": story.reason,
         "attempts": story.attempts,
+        "rounds": story.rounds,
+        "due_ms": story.due_ms,
         "first_failed_ms": story.first_failed_ms,
         "failed_at_ms": story.failed_at_ms,
         "command": story.command,
@@ -178,6 +180,7 @@ def _row(found: Found) -> tuple[str, ...]:
         _time(letter.timestamp_ms),
         "-" if letter.raw.key() is None else shown((letter.raw.key() or b"").decode(errors="backslashreplace")),
         "?" if story.attempts is None else str(story.attempts),
+        f"{story.rounds}" + (f" due {_time(story.due_ms)}" if story.due_ms else ""),
         shown(_why(letter)),
         shown(story.message or ""),
         shown(story.client or "?"),
@@ -206,7 +209,8 @@ def _write_summary(args: argparse.Namespace, boxes: list[Box], summary: Counter[
     if letters > limit:
         write(f"... and {letters - limit} more; --limit {letters} shows them all")
     told = _summary_of(summary)
-    write(f"\n{letters} letters, {told['answered']} answered for by earlier replays, {told['expired']} expired")
+    by = "the worker" if args.kind is BoxKind.RESTING else "earlier replays"
+    write(f"\n{letters} letters, {told['answered']} answered for by {by}, {told['expired']} expired")
     for name, count in summary.most_common():
         if name.startswith("why "):
             write(f"{count:>8}  {shown(name.removeprefix('why '))}")

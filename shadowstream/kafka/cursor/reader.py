@@ -103,7 +103,7 @@ class Cursor:
                 crew = self._parts.crews[topic]
                 self._hand_over(crew.pieces(partition, fresh), window, crew)
         if len(batch) == self._parts.settings.batch:
-            self._fall_in_step({topic for topic, _ in places})
+            self._fall_in_step({topic for topic, _ in places if not self._rests(topic)})
         self._make_room()
         self._tick(self._now())
         for failure in self._parts.failures:
@@ -127,7 +127,7 @@ class Cursor:
                 self._once_more(topic, message, crew)
 
     def _once_more(self, topic: str, message: ByHand, crew: Crew) -> None:
-        window = self._windows.get((topic, message.partition() or 0))
+        window = self._windows.get((topic, message.raw.partition() or 0))
         if window is None or message.piece.cancelled:
             return
         piece = Piece([message.raw])
@@ -164,7 +164,7 @@ class Cursor:
             if topic in self._paused:
                 if level < 0.5:  # noqa: PLR2004 - half, so that pausing is rare
                     self._resume(topic)
-            elif level >= 1.0 and not self._room_came(crew):
+            elif level >= 1.0 and (self._rests(topic) or not self._room_came(crew)):
                 self._pause(topic)
 
     def _fall_in_step(self, topics: set[str]) -> None:
@@ -178,6 +178,10 @@ class Cursor:
             while crew.waiting() > self._parts.settings.batch and (left := until - self._now()) > 0:
                 self._parts.room.clear()
                 self._parts.room.wait(left)
+
+    def _rests(self, topic: str) -> bool:
+        """Tell whether a topic's messages rest, so that room among them does not come in a moment."""
+        return self._parts.crews[topic].engine.binding.returns
 
     def _room_came(self, crew: Crew) -> bool:
         until = self._now() + ROOM_S

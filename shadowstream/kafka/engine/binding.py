@@ -39,6 +39,8 @@ class Binding:
     """How many messages the handler is given at most, as one list; None: it is given single messages."""
     by_hand: bool = False
     """Whether the handler settles its messages itself."""
+    returns: bool = False
+    """Whether this is the retry topic of another one: its messages rest until they are due."""
     clock: Clock = REAL_CLOCK
     shelf: Shelf | None = None
     """Where outputs wait for the transaction of their source; None: the topic has no transactions."""

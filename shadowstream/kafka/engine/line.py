@@ -19,22 +19,26 @@ before another attempt, and a thread carries it by ``send(None)``. Traps:
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shadowstream.events import Carried, Outcome
 from shadowstream.gate import Ticket, Verdict
-from shadowstream.headers import Kind
+from shadowstream.headers import UNREADABLE, Kind
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.engine.attempt import CANCELLED, EXPIRED, FAILED, HANDLED, WAIT, Attempts, is_async
 from shadowstream.kafka.engine.fate import fate, foreign
 from shadowstream.kafka.engine.overdue import Watch
 from shadowstream.kafka.engine.reading import Readings
-from shadowstream.kafka.engine.settling import ByHand, Desk
+from shadowstream.kafka.engine.settling import ByHand, Desk, ReturnedByHand
 from shadowstream.kafka.engine.tally import Tally
 from shadowstream.kafka.labels import Story
+from shadowstream.kafka.letters.story import story_of
 from shadowstream.kafka.message import Batch, Message
 from shadowstream.kafka.offsets import Piece, offset_of, source
-from shadowstream.kafka.outlets import Interrupted
+from shadowstream.kafka.outlets import Interrupted, headers_of
+from shadowstream.kafka.resting import Returned, Returns, due_after, rest_s, so_far
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -65,12 +69,15 @@ class Engine:
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
         self._foreign = foreign(binding.lane, shared=binding.shared)
         self._reader = reader
-        self._readings = Readings(binding, reader)
+        self._readings: Readings | Returns = Returns(reader) if binding.returns else Readings(binding, reader)
+        self._message = Returned if binding.returns else Message
+        self._by_hand = ReturnedByHand if binding.returns else ByHand
         self._listeners = listeners
         timed = binding.lane is Lane.SHADOW or bool(listeners)
         self._watch = _watch_of(binding, listeners)
         self._attempt = Attempts(binding, self._announce, self._watch, timed=timed).attempt
-        self._line = self._carry if binding.batch is None else self._carry_batches
+        line = self._carry if binding.batch is None else self._carry_batches
+        self._line = partial(self._carry_when_due, line) if binding.returns else line
         self._throttle = Throttle(logger_of("engine").warning)
 
     def serve(self) -> None:
@@ -98,7 +105,7 @@ class Engine:
     async def _carry(self, tally: Tally) -> None:
         """Carry one message after the other: read mark, ask gate, run handler, tell gate, settle."""
         piece, mine, attempt = tally.piece, self._mine, self._attempt
-        made = self.desk.maker(piece) if self.binding.by_hand else Message
+        made = self.desk.maker(piece, self._by_hand) if self.binding.by_hand else self._message
         for raw, reading in zip(piece.messages, self._readings.of(piece.messages, tally), strict=False):
             if piece.cancelled:
                 return
@@ -114,6 +121,35 @@ class Engine:
                 if piece.ends or outcome is not HANDLED:
                     self._count(message, outcome, tally)
             piece.done += 1
+
+    async def _carry_when_due(self, line: Callable[[Tally], Awaitable[None]], tally: Tally) -> None:
+        """Let a retry topic's message, a piece by itself, rest until it is due, then carry it as any other."""
+        piece = tally.piece
+        (raw,) = piece.messages
+        try:
+            story = story_of(headers_of(raw) or ())
+        except SystemError:
+            # Its headers must not be asked for again.
+            self._aside(raw, UNREADABLE, tally)
+            piece.done += 1
+            return
+        if story.left_out:
+            self._bury(raw, tally)
+            return
+        if (seconds := rest_s(story, tally.unix())) > 0:
+            await tally.hands.rest(seconds, piece)
+            tally.tick()
+        await line(tally)
+
+    def _bury(self, raw: RawMessage, tally: Tally) -> None:
+        """Dead-letter a message that was too large to rest with its value: it must never be handled without."""
+        (reading,) = self._readings.of([raw], tally)
+        if reading.kind is self._mine:
+            self.outlets.bury(raw, tally.piece)
+            tally.outcomes[FAILED] += 1
+        else:
+            self._aside(raw, reading, tally)
+        tally.piece.done += 1
 
     async def _carry_batches(self, tally: Tally) -> None:
         """Do the same with several messages for each call of the handler."""
@@ -134,7 +170,7 @@ class Engine:
             if reading.kind is not self._mine:
                 self._aside(raw, reading, tally)
             else:
-                together[reading.mark].append(Message(raw, reading.mark))
+                together[reading.mark].append(self._message(raw, reading.mark))
         return [Batch(messages, mark) for mark, messages in together.items()]
 
     async def _carry_batch(self, batch: Batch, tally: Tally) -> list[Batch]:
@@ -155,7 +191,7 @@ class Engine:
     ) -> Outcome:
         """Go on with a message that was refused or failed at first: wait, retry, give up."""
         delays = iter(self.binding.delays_s() if delays_s is None else delays_s)
-        story = Story(self.binding.command, self.binding.lane)
+        story = self._story(_first(work).raw)
         while True:
             if not isinstance(result, Outcome | Ticket):
                 result = await result
@@ -184,19 +220,40 @@ class Engine:
         return work.mark is not None and self._reader.stale(work.mark, tally.unix())
 
     def _given_up(self, work: Work, tally: Tally, story: Story) -> Outcome:
-        """Dead-letter what failed to the end; a batch of several is left to be tried apart."""
-        if isinstance(work, Message) or len(work) == 1:
-            message = work if isinstance(work, Message) else work[0]
-            self._dead_letter(message.raw, tally.error or RuntimeError("unknown"), tally.piece, story)
+        """Let what failed to the end rest, or dead-letter it; a batch of several is left to be tried apart."""
+        if not isinstance(work, Message) and len(work) > 1:
+            return FAILED
+        raw, error = _first(work).raw, tally.error or RuntimeError("unknown")
+        if story.rounds < self.binding.topic.rounds:
+            return self._let_rest(raw, error, tally.piece, story)
+        self._dead_letter(raw, error, tally.piece, story)
         return FAILED
+
+    def _let_rest(self, raw: RawMessage, error: BaseException, piece: Piece, story: Story) -> Outcome:
+        """Send a message to its retry topic, unless it is dead-lettered already for an output that was lost."""
+        if not piece.fail(raw):
+            return FAILED
+        due_at = due_after(story.failed_at, self.binding.topic.rest_s, self.binding.clock.chance())
+        story = replace(story, rounds=story.rounds + 1, due_at=due_at)
+        self._say_failed(raw, error, story)
+        self.outlets.retry(raw, piece, error, story)
+        return Outcome.RETRIED
 
     def _dead_letter(self, raw: RawMessage, error: BaseException, piece: Piece, story: Story) -> None:
         """Set a message aside that failed, once, however many of its outputs are lost besides."""
         if piece.fail(raw):
-            where = f"topic={raw.topic()} partition={raw.partition()} offset={raw.offset()}"
-            line = f"handler_failed lane={story.lane} command={story.command} {where} error={error!r}"
-            self._throttle.say(type(error).__name__, line)
+            self._say_failed(raw, error, story)
             self.outlets.dead_letter(raw, piece, error, story)
+
+    def _say_failed(self, raw: RawMessage, error: BaseException, story: Story) -> None:
+        where = f"topic={raw.topic()} partition={raw.partition()} offset={raw.offset()} round={story.rounds}"
+        line = f"handler_failed lane={story.lane} command={story.command} {where} error={error!r}"
+        self._throttle.say(type(error).__name__, line)
+
+    def _story(self, raw: RawMessage) -> Story:
+        """Begin a message's story, or go on where its last round has left it."""
+        blank = Story(self.binding.command, self.binding.lane)
+        return so_far(blank, story_of(headers_of(raw) or ())) if self.binding.returns else blank
 
     def _refused(self, work: Work, ticket: Ticket, piece: Piece) -> Outcome:
         if ticket.verdict is Verdict.SHED:
@@ -218,9 +275,8 @@ class Engine:
         tally.outcomes[outcome] += 1
 
     def _lost_output(self, piece: Piece) -> Callable[[RawMessage, str], object]:
-        story = Story(self.binding.command, self.binding.lane)
         now = self.binding.clock.wall
-        return lambda raw, error: self._dead_letter(raw, RuntimeError(error), piece, story.failed(now()))
+        return lambda raw, error: self._dead_letter(raw, RuntimeError(error), piece, self._story(raw).failed(now()))
 
     def _count(self, message: Message, outcome: Outcome, tally: Tally, messages: int = 1) -> None:
         """Count an outcome, unless it depends on what is still held: `answered` counts those."""
@@ -241,6 +297,10 @@ class Engine:
         if self._listeners:
             binding = self.binding
             self._listeners.on(tally.told(binding.lane, binding.topic.name, binding.command))
+
+
+def _first(work: Work) -> Message:
+    return work if isinstance(work, Message) else work[0]
 
 
 def _watch_of(binding: Binding, listeners: Listeners) -> Watch | None:

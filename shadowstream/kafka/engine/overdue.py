@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from shadowstream.events import Outcome, Overdue, OverdueCalls
 from shadowstream.kafka.clients import Throttle, logger_of
 from shadowstream.kafka.message import Message
+from shadowstream.kafka.offsets import offset_of
 
 if TYPE_CHECKING:
     from shadowstream.events import Listeners
@@ -84,7 +85,7 @@ class Watch:
         first = call.work if isinstance(call.work, Message) else call.work[0]
         self._unsaid.append(str(first))
         self._listeners.on(
-            Overdue(binding.lane, binding.topic.name, binding.command, first.partition() or 0, first.offset() or 0)
+            Overdue(binding.lane, binding.topic.name, binding.command, first.raw.partition() or 0, offset_of(first.raw))
         )
 
     def _say(self, under_way: int) -> None:

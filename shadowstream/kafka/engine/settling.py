@@ -19,6 +19,7 @@ from shadowstream.events import Outcome
 from shadowstream.kafka.message import Message
 from shadowstream.kafka.offsets import offset_of
 from shadowstream.kafka.outlets import Interrupted
+from shadowstream.kafka.resting import Returned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from shadowstream.kafka.outlets import Outlets
     from shadowstream.lane import Mark
 
-__all__ = ["Again", "ByHand", "Desk"]
+__all__ = ["Again", "ByHand", "Desk", "ReturnedByHand"]
 
 
 class Again(NamedTuple):
@@ -50,11 +51,11 @@ class Desk:
         self._open: dict[ByHand, None] = {}
         self._again: deque[Again] = deque()
 
-    def maker(self, piece: Piece) -> Callable[[RawMessage, Mark | None], ByHand]:
+    def maker(self, piece: Piece, kind: type[ByHand]) -> Callable[[RawMessage, Mark | None], ByHand]:
         """Return what makes the messages of a piece."""
 
         def make(raw: RawMessage, mark: Mark | None) -> ByHand:
-            message = ByHand(raw, mark)
+            message = kind(raw, mark)
             piece.ends.setdefault(offset_of(raw), None)
             message.desk, message.piece, message.token = self, piece, piece.hold(raw)
             self._open[message] = None
@@ -143,3 +144,9 @@ class ByHand(Message):
     def settled(self) -> bool:
         """Tell whether its end, or that it is wanted again, was said."""
         return self.desk.settled(self)
+
+
+class ReturnedByHand(Returned, ByHand):
+    """A message that came again from its retry topic, and that its handler settles itself."""
+
+    __slots__ = ()

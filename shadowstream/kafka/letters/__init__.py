@@ -1,7 +1,7 @@
 """Letters: what lies in the side topics of a topic, read by people and sent back to where it came from.
 
 =============  ==============================================================================
-``box``        where letters lie and where they go back to: dead ones of each lane, parked ones
+``box``        where letters lie and where they go back to: dead ones of each lane, parked ones, those at rest
 ``story``      what happened to a letter, told by its headers
 ``letter``     one letter, and whether it may go back: pure rules
 ``selection``  which letters somebody meant

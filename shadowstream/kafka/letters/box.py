@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 
 from shadowstream.errors import BrokerError, SetupError
 from shadowstream.kafka.clients import explained
-from shadowstream.kafka.outlets import side_topics
+from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Box", "BoxKind", "box_of", "boxes_of", "standing"]
 
 ANSWER_S = 10.0
-SIDES = (".shadow.dlq", ".shadow.parked", ".dlq", ".quarantine")
+SIDES = (".shadow.dlq", ".shadow.parked", ".shadow.retry", ".dlq", ".retry", ".quarantine")
 
 
 class BoxKind(StrEnum):
@@ -31,6 +31,8 @@ class BoxKind(StrEnum):
 
     DEAD = "dlq"
     PARKED = "parked"
+    RESTING = "retry"
+    """Between two rounds: the worker itself takes them up again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Box:
     quarantine: str
     """Where letters go that cannot be trusted."""
     group: str
-    """The consumer group that remembers what is answered for; nobody ever joins it."""
+    """The group that remembers what is answered for: one that nobody ever joins; for what rests, the lane's own."""
 
     @property
     def origins(self) -> frozenset[str]:
@@ -69,8 +71,8 @@ def box_of(settings: Settings, topic: str, kind: BoxKind, lane: Lane) -> Box:
     if side and topic not in settings.normal.topics:
         raise SetupError(f"topic {topic!r} is a side topic: name the topic itself, {topic.removesuffix(side)}")
     ours = settings.topic(topic, lane)
-    sides = side_topics(topic, lane)
-    group = f"{settings.of(lane).kafka['group.id']}.replay"
+    sides = {**side_topics(topic, lane), "retry": retry_topic(topic, lane)}
+    group = f"{settings.of(lane).kafka['group.id']}" + ("" if kind is BoxKind.RESTING else ".replay")
     return Box(kind, lane, topic, sides[kind], ours.source, sides["quarantine"], group)
 
 
@@ -115,11 +117,11 @@ def partitions_of(client: RawConsumer) -> dict[str, list[int]]:
 
 def _missing(boxes: Sequence[Box], known: Sequence[str]) -> str:
     topic, kind = boxes[0].topic, boxes[0].kind
-    named = (
-        f"dead letters of {topic} lie in {topic}.dlq (normal lane) and {topic}.shadow.dlq (shadow lane)"
-        if kind is BoxKind.DEAD
-        else f"parked messages of {topic} lie in {topic}.shadow.parked"
-    )
+    named = {
+        BoxKind.DEAD: f"dead letters of {topic} lie in {topic}.dlq (normal lane) and {topic}.shadow.dlq (shadow lane)",
+        BoxKind.PARKED: f"parked messages of {topic} lie in {topic}.shadow.parked",
+        BoxKind.RESTING: f"what rests of {topic} is in {topic}.retry (normal lane) and {topic}.shadow.retry (shadow)",
+    }[kind]
     near = [name for name in known if name.startswith(f"{topic}.") or name in {topic, f"shadow.{topic}"}]
     return (
         f"no topic {' or '.join(box.place for box in boxes)} on this cluster: {named}; of this topic there are:"

@@ -53,6 +53,10 @@ class Story:
     """Whose client set it aside: its id, host and instance."""
     lane: Lane | None = None
     """The lane of whoever set it aside."""
+    rounds: int = 0
+    """How often it was sent to its retry topic."""
+    due_ms: int | None = None
+    """When it comes again from there."""
     left_out: bool = False
     """Whether the copy had to go without its value."""
     replayed: int = 0
@@ -93,6 +97,8 @@ def story_of(headers: Iterable[tuple[str, bytes | None]]) -> Story:
         client=told(labels.CLIENT, _text),
         command=told(labels.COMMAND, _strict_text),
         lane=told(labels.LANE, _lane),
+        rounds=told(labels.ROUND, _decimal) or 0,
+        due_ms=told(labels.DUE, _decimal),
         left_out=labels.LEFT_OUT in last,
         replayed=told(labels.REPLAYED, _decimal) or 0,
     )

@@ -88,7 +88,7 @@ class Tasks:
         topic = engine.binding.topic
         self._ended = ended
         self._loop = lane_loop
-        self.pieces: Callable[[int, list[RawMessage]], list[Piece]] = cutter(topic)
+        self.pieces: Callable[[int, list[RawMessage]], list[Piece]] = cutter(topic, apart=engine.binding.returns)
         self._load = Load(topic, engine.unsettled)
         self.level, self.waiting = self._load.level, self._load.waiting
         self._turns = Turns()

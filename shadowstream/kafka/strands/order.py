@@ -7,6 +7,7 @@ Trap: messages without a key keep their partition's order under ``order: key``
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from shadowstream.config import Order
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
 __all__ = ["Turns", "cutter"]
 
 
-def cutter(topic: TopicSettings) -> Cut:
-    """Return what cuts one partition's batch into pieces, as the topic's order and concurrency ask."""
-    if topic.concurrency == 1:
-        return _by_partition
-    return {Order.PARTITION: _by_partition, Order.KEY: _by_key, Order.NONE: _singly}[topic.order]
+def cutter(topic: TopicSettings, *, apart: bool = False) -> Cut:
+    """Return what cuts one partition's batch into pieces, as the topic's order and concurrency ask.
+
+    With ``apart`` each message is a piece, though still in its strand: it has a time of its own.
+    """
+    ways = {Order.PARTITION: _by_partition, Order.KEY: _by_key, Order.NONE: _singly}
+    cut = _by_partition if topic.concurrency == 1 else ways[topic.order]
+    return partial(_apart, cut) if apart else cut
+
+
+def _apart(cut: Cut, partition: int, messages: list[RawMessage]) -> list[Piece]:
+    return [Piece([message], piece.strand) for piece in cut(partition, messages) for message in piece.messages]
 
 
 def _by_partition(partition: int, messages: list[RawMessage]) -> list[Piece]:

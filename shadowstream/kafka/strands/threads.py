@@ -80,7 +80,7 @@ class Threads:
         self._ended = ended
         self._stopping = stopping
         self._now = engine.binding.clock.monotonic
-        self.pieces: Callable[[int, list[RawMessage]], list[Piece]] = cutter(topic)
+        self.pieces: Callable[[int, list[RawMessage]], list[Piece]] = cutter(topic, apart=engine.binding.returns)
         self._load = Load(topic, engine.unsettled)
         self.level, self.waiting = self._load.level, self._load.waiting
         self._turns = Turns()

@@ -7,7 +7,7 @@ messages between would be lost (``test_the_first_start_of_the_shadow_group_begin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from threading import Event
 from typing import TYPE_CHECKING, Final, Literal
@@ -19,7 +19,7 @@ from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.labels import scribe_of
-from shadowstream.kafka.outlets import Outlets, Senders
+from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.transactions import Shelf, Slips, joined_to
 from shadowstream.kafka.transactions.transaction import Transaction
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     LoopOf = Callable[[], LaneLoop]
     Settle = Literal["on_return", "by_hand"]
+
+MOST_AT_REST: Final = 1000
 
 __all__ = ["Ground", "Registration", "Settle", "assemble"]
 
@@ -117,7 +119,11 @@ def assemble(
     )
     crews = _Crews(settings, ours, parts, ground)
     for registration in handled:
-        parts.crews[topics[registration.topic].source] = crews.crew(registration)
+        topic = topics[registration.topic]
+        parts.crews[topic.source] = crews.crew(registration, topic)
+        if topic.rounds:
+            again = _resting(topic, lane)
+            parts.crews[again.source] = crews.crew(registration, again)
     cursor = Cursor(parts)
     return cursor
 
@@ -133,16 +139,17 @@ class _Crews:
         self._reader = mark_reader(settings.mark)
         self._scribe = scribe_of(ours, settings.mark.header)
 
-    def crew(self, registration: Registration) -> Crew:
-        return self._ground.crew(self._engine(registration), self._parts, lambda: self._loop)
+    def crew(self, registration: Registration, topic: TopicSettings) -> Crew:
+        """Make who carries the messages of a topic, the one that was registered or its retry topic."""
+        return self._ground.crew(self._engine(registration, topic), self._parts, lambda: self._loop)
 
     @cached_property
     def _loop(self) -> LaneLoop:
         return LaneLoop(f"{self._ours.lane}-loop")
 
-    def _engine(self, registration: Registration) -> Engine:
+    def _engine(self, registration: Registration, topic: TopicSettings) -> Engine:
         ours, parts = self._ours, self._parts
-        topic, command = ours.topics[registration.topic], registration.command
+        command, returns = registration.command, topic.name != registration.topic
         rule = ours.breaker(command)
         binding = Binding(
             lane=ours.lane,
@@ -150,17 +157,20 @@ class _Crews:
             command=command,
             handler=registration.handler,
             gate=parts.gates.gate(command, _on_refusal(topic, ours.lane)),
-            shared=topic.enabled and topic.route is Route.SAME,
+            shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
             by_hand=registration.settle == "by_hand",
+            returns=returns,
             clock=parts.clock,
         )
         senders: Senders | Slips = self._senders
         if topic.transactional:
             shelf = parts.shelves[topic.source] = Shelf(topic)
             binding, senders = joined_to(shelf, binding, ours.kafka["bootstrap.servers"]), Slips()
-        outlets = Outlets(senders, topic.name, self._scribe, parts.listeners, clock=parts.clock)
+        outlets = Outlets(
+            senders, registration.topic, self._scribe, parts.listeners, returns=returns, clock=parts.clock
+        )
         return Engine(binding, self._reader, outlets, parts.listeners)
 
 
@@ -168,6 +178,12 @@ def _transaction(ours: LaneSettings, ground: Ground) -> Transaction:
     properties = transactional_properties(ours)
     client = ground.producer(ours, **properties)
     return Transaction(client, properties["transactional.id"], ours.lane, ground.clock)
+
+
+def _resting(topic: TopicSettings, lane: Lane) -> TopicSettings:
+    """Return a topic's settings for its retry topic; few are held at a time, as each of them may rest for long."""
+    place = retry_topic(topic.name, lane)
+    return replace(topic, name=place, source=place, max_messages=min(topic.max_messages, MOST_AT_REST))
 
 
 def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:

@@ -5,7 +5,9 @@ shadow group's place is written before either starts
 (``test_when_both_lanes_start_for_the_first_time_a_late_shadow_process_loses_nothing``). And where it begins is
 committed at once as a number, also when normal stands nowhere yet: otherwise a rebalance before its first commit
 would move it to where normal stands by then
-(``test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_a_rebalance``).
+(``test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_a_rebalance``). A retry topic is made by
+its first message, and ``auto.offset.reset: latest`` would skip that
+(``test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says``).
 """
 
 from __future__ import annotations
@@ -13,11 +15,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaException, TopicPartition
 
 from shadowstream.errors import BrokerError
 from shadowstream.kafka.clients import QUIET, consumer_of, explained, logger_of
 from shadowstream.kafka.cursor import Beginning
+from shadowstream.kafka.outlets import retry_topic
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -78,26 +81,28 @@ def start_at(
 ) -> Callable[[list[TopicPartition]], Beginning]:
     """Return what finds out where newly assigned partitions begin.
 
-    Where the shadow group has committed nothing yet, it begins where the normal group stands.
+    Where the shadow group has committed nothing yet, it begins where the normal group stands; a retry topic, which has
+    the lane to itself, is read from its beginning by either.
     """
-    must_know = {
-        topic.source for topic in settings.of(lane).topics.values() if topic.transactional or lane is Lane.SHADOW
-    }
+    topics = settings.of(lane).topics.values()
+    resting = {retry_topic(topic.name, lane) for topic in topics if topic.rounds}
+    exact = [topic for topic in topics if topic.transactional or lane is Lane.SHADOW]
+    must_know = {place for topic in exact for place in (topic.source, retry_topic(topic.name, lane))}
 
     def begin(partitions: list[TopicPartition]) -> Beginning:
-        known = _known(consumer, partitions, lane, must_know)
-        new = [each for each in known if each.offset < 0]
+        known = _known(consumer, partitions, lane, must_know, resting)
+        new = [each for each in known if each.offset < 0 and each.topic not in resting]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
         begun = _pinned(consumer, _normal_offsets(settings, new, another), settings, OFFSETS_S)
         log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, begun)
-        return Beginning([each for each in known if each.offset >= 0], begun)
+        return Beginning([each for each in known if each.offset >= 0 or each.topic in resting], begun)
 
     return begin
 
 
 def _known(
-    consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane, must_know: set[str]
+    consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane, must_know: set[str], resting: set[str]
 ) -> list[TopicPartition]:
     """Return what the group has committed; normal goes on without an answer, and then repeats what was finished.
 
@@ -105,12 +110,19 @@ def _known(
     has not run out of its time.
     """
     try:
-        return _committed(consumer, partitions)
+        return [_from_beginning(each, resting) for each in _committed(consumer, partitions)]
     except BrokerError as error:
         if any(each.topic in must_know for each in partitions):
             raise
         log.warning("commits_not_read lane=%s error=%s", lane, error)
         return partitions
+
+
+def _from_beginning(place: TopicPartition, resting: set[str]) -> TopicPartition:
+    """Begin a retry topic at its first message, whatever is said of others: we wrote it ourselves."""
+    if place.offset < 0 and place.topic in resting:
+        place.offset = OFFSET_BEGINNING
+    return place
 
 
 def _normal_offsets(

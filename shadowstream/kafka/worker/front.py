@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from shadowstream.errors import BrokerError, ConfigError, SetupError, ShadowstreamError
 from shadowstream.events import Listeners, ShadowOff
 from shadowstream.kafka.clients import QUIET, logger_of, missing_topics, producer_of, usable
-from shadowstream.kafka.outlets import side_topics
+from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
 from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, watch_parent
@@ -152,7 +152,7 @@ class Worker:
             raise BrokerError(f"topics do not exist: {', '.join(missing)}; create them, or run without --fail-fast")
 
     def topics(self) -> list[str]:
-        """Return the Kafka topics that the handlers read and that copies are written to."""
+        """Return the Kafka topics that the handlers read, retry topics among them, and that copies are written to."""
         names: set[str] = set()
         for lane in self._lanes:
             if lane is Lane.SHADOW and self.settings.shadow is None:
@@ -160,6 +160,7 @@ class Worker:
             for registration in self._registrations.values():
                 topic = self.settings.topic(registration.topic, lane)
                 names |= {topic.source, *side_topics(topic.name, lane).values()}
+                names |= {retry_topic(topic.name, lane)} if topic.rounds else set()
         return sorted(names)
 
     def _lanes_to_run(self) -> list[Lane]:

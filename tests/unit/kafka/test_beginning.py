@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, TopicPartition
 
 import shadowstream as ss
 from shadowstream.kafka.worker.beginning import start_at
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def settings_with(folder: Path, reset: str) -> Settings:
     file = folder / "shadowstream.yaml"
     kafka = f"{{bootstrap.servers: 'h:1', group.id: g, auto.offset.reset: {reset}}}"
-    file.write_text(f"service: s\nkafka: {kafka}\ntopics: {{t: {{}}}}\n")
+    file.write_text(f"service: s\nkafka: {kafka}\ntopics: {{t: {{rounds: 1}}}}\n")
     return ss.load(str(file))
 
 
@@ -48,3 +48,30 @@ def test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_
     broker.append("t", b"2")
     known, begun = begin([TopicPartition("t", 0)])
     assert ([each.offset for each in known], begun) == ([first], [])
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+@pytest.mark.parametrize("reset", ["earliest", "latest"])
+def test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says(
+    tmp_path: Path, lane: Lane, reset: str
+) -> None:
+    settings, broker = settings_with(tmp_path, reset), Broker(Clock())
+    place = "t.retry" if lane is Lane.NORMAL else "t.shadow.retry"
+    broker.create_topic(place)
+    broker.append(place, b"0")
+    ours = consumer_in(broker, settings.of(lane))
+    begin = start_at(settings, lane, ours, partial(consumer_in, broker))
+    known, begun = begin([TopicPartition(place, 0)])
+    assert ([each.offset for each in known], begun) == ([OFFSET_BEGINNING], [])
+    ours.commit(offsets=[TopicPartition(place, 0, 1)], asynchronous=False)
+    known, begun = begin([TopicPartition(place, 0)])
+    assert ([each.offset for each in known], begun) == ([1], [])
+
+
+def test_a_retry_topic_is_not_begun_anew_when_nobody_could_say_how_far_it_was_read(tmp_path: Path) -> None:
+    settings, broker = settings_with(tmp_path, "latest"), Broker(Clock())
+    broker.create_topic("t.retry")
+    ours = consumer_in(broker, settings.normal)
+    broker.stop()
+    known, begun = start_at(settings, Lane.NORMAL, ours)([TopicPartition("t.retry", 0)])
+    assert ([each.offset for each in known], begun) == ([OFFSET_INVALID], [])

@@ -163,12 +163,7 @@ class _Named(list[Any]):
     def __init__(self, number: int) -> None:
         super().__init__([self])
         self._number = number
-
-    def partition(self) -> int:
-        return 0
-
-    def offset(self) -> int:
-        return self._number
+        self.raw = RawMessage(topic="t", partition=0, offset=number)
 
     def __str__(self) -> str:
         return f"m{self._number}"

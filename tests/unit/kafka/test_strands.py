@@ -105,6 +105,16 @@ def laid_out(*keys: bytes | None, first: int = 0, headers: Any = None) -> list[R
     ]
 
 
+@given(st.lists(st.sampled_from([None, b"a", b"b"]), min_size=1, max_size=20), st.sampled_from(list(Order)))
+def test_cut_apart_each_message_is_a_piece_of_the_strand_it_would_be_in(keys: list[bytes | None], order: Order) -> None:
+    topic = TopicSettings("t", "t", order=order, concurrency=4)
+    together, apart = cutter(topic)(0, laid_out(*keys)), cutter(topic, apart=True)(0, laid_out(*keys))
+    assert all(piece.count == 1 for piece in apart)
+    assert [(piece.strand, piece.messages[0].offset()) for piece in apart] == [
+        (piece.strand, message.offset()) for piece in together for message in piece.messages
+    ]
+
+
 @given(st.lists(st.sampled_from([None, b"a", b"b", b"c"]), min_size=1, max_size=30), st.sampled_from(list(Order)))
 def test_every_message_is_in_one_piece_and_in_its_strands_order(keys: list[bytes | None], order: Order) -> None:
     messages = laid_out(*keys)

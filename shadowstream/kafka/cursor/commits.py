@@ -18,7 +18,7 @@ from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.transactions import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from threading import Event
 
     from confluent_kafka import KafkaError
@@ -95,6 +95,12 @@ class Commits:
                 if (snapshot := window.due()) is not None:
                     due[place] = snapshot
         return due
+
+    def written_down(self, places: Sequence[Place]) -> bool:
+        """Commit where these partitions begin, the transactional ones too; tell whether all is committed."""
+        if due := self.due(places):
+            self._ask(due, wait=True)
+        return all(self.windows[place].asked is not None for place in places)
 
     def _ask(self, due: Mapping[Place, Due], *, wait: bool) -> None:
         offsets = [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]

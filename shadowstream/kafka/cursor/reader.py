@@ -11,6 +11,8 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
 * Partitions that are lost get no commit: somebody else owns them already.
 * A static member that another one replaced is told so by an error that does not say ``fatal()``, and by no callback
   (``test_a_lane_ends_when_its_static_member_is_replaced``).
+* Where a new shadow group begins must outlive a crash before the first tick: it reads nothing before that is committed
+  (``test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins``).
 * librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
 """
 
@@ -47,6 +49,9 @@ ROOM_S = 0.25
 """How long a full topic is waited for before its partitions are paused."""
 STEP_S = 0.005
 """How long the reading waits for the handling at most, while there is a backlog."""
+BEGIN_S = 10.0
+"""How long a new shadow group's first commit is tried for; a rebalance waits for it."""
+AGAIN_S = 0.1
 
 
 class Cursor:
@@ -219,11 +224,18 @@ class Cursor:
         for each in begun:
             window = Window(each.offset if each.offset >= 0 else None)
             self._commits.opened((each.topic, each.partition), window)
+        self._write_down(_places(begun))
         (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
-        # Where a new shadow group begins must outlive a crash before the first tick.
-        self._commits.commit(_places(begun), wait=True)
         self._tell_paused()
         self._announce("assigned", partitions)
+
+    def _write_down(self, begun: list[Place]) -> None:
+        """Commit where a new shadow group begins before it reads: after a crash it would begin somewhere else."""
+        until = self._now() + BEGIN_S
+        while not self._commits.written_down(begun):
+            if self._now() >= until:
+                raise BrokerError(f"lane {self._parts.lane}: where it begins cannot be committed; see the log above")
+            self._parts.stopping.wait(AGAIN_S)
 
     def _revoked(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
         self._drain(_places(partitions), self._parts.settings.revoke_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,11 @@ class Client:
         self.log: list[RawMessage] = []
         self.commits: list[tuple[bool, dict[tuple[str, int], int]]] = []
         self.commit_error: KafkaError | None = None
+        self.failing = sys.maxsize
+        """How many commits fail with that error."""
         self.paused: set[tuple[str, int]] = set()
+        self.assigned: list[list[Any]] = []
+        """What was committed by the time of each assignment."""
         self.polls = 0
         self.closed = False
         self.calls: dict[str, Any] = {}
@@ -51,7 +56,8 @@ class Client:
         return batch
 
     def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
-        if self.commit_error is not None:
+        if self.commit_error is not None and self.failing:
+            self.failing -= 1
             raise KafkaException(self.commit_error)
         self.commits.append((asynchronous, {(each.topic, each.partition): each.offset for each in offsets}))
         return offsets
@@ -62,7 +68,8 @@ class Client:
     def resume(self, places: list[TopicPartition]) -> None:
         self.paused -= {(each.topic, each.partition) for each in places}
 
-    def assign(self, places: list[TopicPartition]) -> None: ...
+    def assign(self, places: list[TopicPartition]) -> None:
+        self.assigned.append(list(self.commits))
 
     def unassign(self) -> None: ...
 
@@ -274,6 +281,23 @@ def test_a_fatal_error_ends_the_lane_although_it_does_not_call_itself_fatal(rig:
     rig.client.log.append(RawMessage(topic="t", error=told))
     with pytest.raises(BrokerError, match=r"fenced .*give each its own"):
         rig.cursor.turn()
+
+
+def test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = [TopicPartition("t", 0, 7)]
+    monkeypatch.setattr(rig.parts, "start_at", lambda _: Beginning([], begun))
+    rig.client.commit_error = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE)
+    rig.client.failing = 2
+    rig.cursor._assigned(rig.client, begun)  # type: ignore[arg-type]
+    assert rig.client.assigned == [[(False, {("t", 0): 7})]]
+
+    monkeypatch.setattr("shadowstream.kafka.cursor.reader.BEGIN_S", 0.0)
+    rig.client.failing = sys.maxsize
+    with pytest.raises(BrokerError, match="where it begins cannot be committed"):
+        rig.cursor._assigned(rig.client, begun)  # type: ignore[arg-type]
+    assert len(rig.client.assigned) == 1
 
 
 def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:

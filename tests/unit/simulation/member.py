@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ANSWER_S = 1.0
 OFFSETS_S = 10.0
 BEAT_S = 1.0
-REPORT_S = 0.02
+REPORT_S = 0.1
 TURN_S = 1.0
 """How long a turn takes at most, without what callbacks take: a poll, a wait for room."""
 EPSILON_S = 1e-6
@@ -168,6 +168,7 @@ class Member(Process):
         self.parts: Parts
         self.cursor = assemble(world.settings, lane, [registration], Listeners([self]), ground)
         self.parts = self.cursor._parts
+        self._bound = world.settings.topic(IN, lane).max_messages + self.parts.settings.batch
         self.made = Reporting(self)
         world.stage.spawn(self, self._main, "owner")
 
@@ -267,9 +268,8 @@ class Member(Process):
 
     def check(self) -> None:
         """See that no queue is over its bound."""
-        topic = self.world.settings.topic(IN, self.lane)
         for crew in self.parts.crews.values():
-            if crew.waiting() > topic.max_messages + self.parts.settings.batch:
+            if crew.waiting() > self._bound:
                 raise BrokenLawError(f"law 12: {crew.waiting()} messages wait in {self}")
 
     # Its handlers
@@ -340,7 +340,7 @@ class Member(Process):
         for act, *amount in acts:
             if act == "sleep":
                 stage.sleep(*amount)
-            elif act == "hang":
+            elif act == "hang" and sent.begun <= amount[0]:
                 self.world.release[self.lane].wait()
             elif act == "emit":
                 self.made.produce(OUT, json.dumps(sent.number), key=message.key())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from shadowstream.events import Outcome
 from shadowstream.kafka.offsets import Done
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from shadowstream.testing import Broker
     from shadowstream.testing.log import Record
     from tests.unit.simulation.member import Member
+
+T = TypeVar("T")
 
 IN, OUT = "in", "out"
 HEADER = "x-shadow"
@@ -88,6 +90,10 @@ class Oracle:
     """What was found inside a handler, where raising is no use: the engine would take it as the handler's failure."""
     _books: dict[tuple[Lane, int], Books] = field(default_factory=lambda: defaultdict(Books))
     _looked_at: Counter[str] = field(default_factory=Counter)
+    _logs: dict[str, list[Record]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._logs = {topic: self.broker.log(topic).records for topic in (OUT, *COPIES)}
 
     def by_number(self, number: int) -> Sent:
         return next(sent for sent in self.sent.values() if sent.number == number)
@@ -123,22 +129,18 @@ class Oracle:
             raise BrokenLawError(self.trouble[0])
         self._outputs()
         for topic in COPIES:
-            for record in self._fresh(topic):
+            for record in self._fresh(topic, self._logs[topic]):
                 self._copy(topic, record)
         for lane in Lane:
-            history = self.broker.offsets[GROUPS[lane]].history
-            for place, stand in history[self._looked_at[lane] :]:
+            for place, stand in self._fresh(lane, self.broker.offsets[GROUPS[lane]].history):
                 self._commit(lane, place[1], stand.offset, stand.metadata)
-            self._looked_at[lane] = len(history)
 
-    def _fresh(self, topic: str) -> Sequence[Record]:
-        records = self.broker.log(topic).records
-        fresh = records[self._looked_at[topic] :]
-        self._looked_at[topic] = len(records)
-        return fresh
+    def _fresh(self, name: str, entries: list[T]) -> Sequence[T]:
+        looked_at, self._looked_at[name] = self._looked_at[name], len(entries)
+        return entries[looked_at:] if looked_at < len(entries) else ()
 
     def _outputs(self) -> None:
-        for record in self._fresh(OUT):
+        for record in self._fresh(OUT, self._logs[OUT]):
             number = json.loads(record.value or b"null")
             sent = self.by_number(number)
             marks = [value for name, value in record.headers or () if name == HEADER]
@@ -162,7 +164,8 @@ class Oracle:
 
     def _commit(self, lane: Lane, partition: int, offset: int, metadata: str | None) -> None:
         books = self._books[lane, partition]
-        books.verified = max(books.verified, self.first[lane, partition])
+        # Where a shadow group begins is committed before it reads.
+        books.verified = max(books.verified, self.first.setdefault((lane, partition), offset))
         if offset < books.committed:
             before = books.committed
             raise BrokenLawError(f"law 8: lane {lane} committed {offset} in partition {partition} after {before}")

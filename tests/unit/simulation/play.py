@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from hypothesis import HealthCheck, Phase
+from hypothesis import settings as run_with
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 import shadowstream as ss
 from shadowstream.errors import ConfigError
@@ -26,6 +36,7 @@ if TYPE_CHECKING:
 
 PARTITIONS = 3
 MEMBERS = 3
+STEPS = 30
 STATIC = 0.3
 PROTOCOLS: dict[str, dict[str, str]] = {
     "eager": {},
@@ -80,8 +91,11 @@ class History(RuleBasedStateMachine):
         style=st.sampled_from(["plain", "plain", "batch", "by_hand"]),
         on_limit=st.sampled_from(["wait", "park", "shed"]),
         limited=st.booleans(),
+        members=st.lists(st.sampled_from(Lane), max_size=4),
     )
-    def begin(self, seed: int, ways: tuple[str, int], style: str, on_limit: str, limited: bool) -> None:
+    def begin(
+        self, seed: int, ways: tuple[str, int], style: str, on_limit: str, limited: bool, members: list[Lane]
+    ) -> None:
         logging.disable(logging.CRITICAL)
         stage = Stage(seed)
         broker = Broker(stage.clock, pick=lambda ready, _: int(stage.chance.random() * len(ready)))
@@ -94,6 +108,9 @@ class History(RuleBasedStateMachine):
         self.members: list[Member] = []
         self.number = 0
         self.places = dict.fromkeys(Lane, 0)
+        _no_lane_from_wrong_settings(self.protocol)
+        for lane in members:
+            self.start(lane)
 
     # What happens
 
@@ -109,11 +126,11 @@ class History(RuleBasedStateMachine):
         for kind in kinds:
             self._send(kind, partition, key, [act for act in acts if self.world.style != "by_hand" or act != ["emit"]])
 
-    @rule(lane=st.sampled_from(Lane), partition=st.integers(0, PARTITIONS - 1))
-    def send_one_that_hangs(self, lane: Lane, partition: int) -> None:
+    @rule(lane=st.sampled_from(Lane), partition=st.integers(0, PARTITIONS - 1), attempts=st.sampled_from([1, 99]))
+    def send_one_that_hangs(self, lane: Lane, partition: int, attempts: int) -> None:
         self.world.oracle.excuses.add("hang")
         self.world.release[lane].clear()
-        self._send(lane.value, partition, b"a", [["hang"]])
+        self._send(lane.value, partition, b"a", [["hang", attempts]])
 
     @rule(partition=st.integers(0, PARTITIONS - 1), offsets=st.integers(1, 3))
     def leave_a_gap(self, partition: int, offsets: int) -> None:
@@ -152,6 +169,22 @@ class History(RuleBasedStateMachine):
         self.world.oracle.excuses.add("freeze")
         self._member(which).freeze()
 
+    @precondition(lambda self: self.members)
+    @rule(which=st.integers(0, 9), seconds=st.sampled_from([4.0, 9.0, 25.0]))
+    def freeze_for_a_while(self, which: int, seconds: float) -> None:
+        self.freeze(which)
+        self.time_passes(seconds)
+        self._member(which).thaw()
+
+    @rule(lane=st.sampled_from(Lane), partition=st.integers(0, PARTITIONS - 1), attempts=st.sampled_from([1, 99]))
+    def rebalance_while_a_handler_hangs(self, lane: Lane, partition: int, attempts: int) -> None:
+        self.send_one_that_hangs(lane, partition, attempts)
+        self.time_passes(2.0)
+        self.start(lane)
+        self._send(lane.value, partition, b"a", [])
+        self.time_passes(8.0)
+        self.release()
+
     @rule()
     def thaw(self) -> None:
         for member in self.members:
@@ -185,19 +218,6 @@ class History(RuleBasedStateMachine):
         self.world.broker.faults.clear()
         self.world.broker.start()
 
-    @rule()
-    def start_with_shadow_misconfigured(self) -> None:
-        """Law 7: normal is built, shadow is not."""
-        wrong = settings(self.protocol, ("partition", 1), "wait", limited=False, broken=True)
-        for refused in (lambda: wrong.of(Lane.SHADOW), lambda: assemble(wrong, Lane.SHADOW, [_nobody()], _silent())):
-            try:
-                refused()
-            except ConfigError:
-                continue
-            raise BrokenLawError("law 7: the shadow lane is built although its configuration is wrong")
-        if wrong.of(Lane.NORMAL).topics.keys() != {IN, OUT}:
-            raise BrokenLawError("law 7: the normal lane's settings suffer from the shadow's")
-
     # What must hold
 
     @invariant()
@@ -209,23 +229,28 @@ class History(RuleBasedStateMachine):
                     member.check()
 
     def teardown(self) -> None:
-        """Let everything come to its end: the shadow lane may hang, and normal arrives all the same."""
+        """Let everything come to its end, unless a law was broken on the way."""
         if not hasattr(self, "world"):
             return
         try:
-            self.calm()
-            self.thaw()
-            for lane in Lane:
-                self.world.release[lane].set()
-                self._start(lane)
-                self._arrive(lane)
-            self._leave()
-            self.world.oracle.quiet()
+            if sys.exception() is None:
+                self._come_to_an_end()
         finally:
             self.world.stage.end()
             logging.disable(logging.NOTSET)
 
     # Inside
+
+    def _come_to_an_end(self) -> None:
+        """Let all that was sent be answered for: the shadow lane may hang, and normal arrives all the same."""
+        self.calm()
+        self.thaw()
+        for lane in Lane:
+            self.world.release[lane].set()
+            self._start(lane)
+            self._arrive(lane)
+        self._leave()
+        self.world.oracle.quiet()
 
     def _send(self, kind: str, partition: int, key: bytes | None, acts: list[list[Any]]) -> None:
         self.number += 1
@@ -292,6 +317,23 @@ class History(RuleBasedStateMachine):
             raise BrokenLawError(f"law 11: {[member for member in left if member.alive]} did not end")
 
 
+def play(protocol: str, histories: int) -> None:
+    """Play so many histories, the same ones each time, and raise what the first one finds that breaks a law."""
+    run_state_machine_as_test(
+        type(f"History_{protocol}", (History,), {"protocol": protocol}),
+        settings=run_with(
+            max_examples=histories,
+            stateful_step_count=STEPS,
+            derandomize=True,
+            # No shrinking and no explaining: they take minutes, and a history of thirty steps can be read.
+            phases=[Phase.generate],
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
 def _headers(kind: str, expires_at: int | None) -> Headers | None:
     return {
         "normal": None,
@@ -301,6 +343,19 @@ def _headers(kind: str, expires_at: int | None) -> Headers | None:
         "two": [(HEADER, b"1;run=fcst-1"), (HEADER, b"1;run=fcst-2")],
         "expiring": [(HEADER, b"1;run=old;exp=%d" % (expires_at or 0))],
     }[kind]
+
+
+def _no_lane_from_wrong_settings(protocol: str) -> None:
+    """Law 7: normal is built, shadow is not."""
+    wrong = settings(protocol, ("partition", 1), "wait", limited=False, broken=True)
+    for refused in (lambda: wrong.of(Lane.SHADOW), lambda: assemble(wrong, Lane.SHADOW, [_nobody()], _silent())):
+        try:
+            refused()
+        except ConfigError:
+            continue
+        raise BrokenLawError("law 7: the shadow lane is built although its configuration is wrong")
+    if wrong.of(Lane.NORMAL).topics.keys() != {IN, OUT}:
+        raise BrokenLawError("law 7: the normal lane's settings suffer from the shadow's")
 
 
 def _nobody() -> Registration:

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
-from tests.unit.simulation.play import PROTOCOLS, History
+from tests.unit.simulation.play import PROTOCOLS, play
 
-HISTORIES = 500
-STEPS = 30
+HISTORIES = 340
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_the_laws_hold_in_each_history(protocol: str) -> None:
-    machine = type(f"History_{protocol}", (History,), {"protocol": protocol})
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=HISTORIES,
-            stateful_step_count=STEPS,
-            derandomize=True,
-            # No shrinking and no explaining: they take minutes, and a history of thirty steps can be read.
-            phases=[Phase.generate],
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    play(protocol, HISTORIES)

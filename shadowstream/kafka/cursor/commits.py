@@ -4,6 +4,9 @@ Traps:
 
 * A commit that failed is due again on the next tick, as long as the partition is ours
   (``test_a_commit_that_fails_later_for_one_partition_is_tried_again``).
+* A commit that is sent again by the client overtakes a later one, and the group steps back: there is one at a time, and
+  another only when no answer came for long
+  (``test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes``).
 * One snapshot for one commit: offset and metadata are taken together, or the metadata speaks of another offset.
 """
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Commits"]
 
 LEVELS_EVERY_S = 1.0
+ANSWER_S = 10.0
+"""How long an answer to a commit is waited for before what is finished by then is committed."""
 
 
 class Commits:
@@ -42,6 +47,8 @@ class Commits:
         self._shelves = parts.shelves
         self._rounds = None if parts.transaction is None else Rounds(parts.transaction, parts, self)
         self._commit_at = 0.0
+        self._answer_until = 0.0
+        """How long nothing is committed besides what was: it is not answered yet."""
         self._levels_at = 0.0
         self._throttle = Throttle(logger_of("commits").error)
 
@@ -66,7 +73,7 @@ class Commits:
         Raises:
             BrokerError: the lane's transactions cannot go on.
         """
-        if now >= self._commit_at:
+        if now >= self._commit_at and now >= self._answer_until:
             self._commit_at = now + self._parts.settings.commit_every_s
             self.commit(self.windows, wait=False)
         if self._rounds is not None:
@@ -110,12 +117,14 @@ class Commits:
             if wait:
                 self.committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
             else:
+                self._answer_until = self._parts.clock.monotonic() + ANSWER_S
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self.committed(error.args[0], offsets)
 
     def committed(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
         """Take the broker's answer; what failed is due again on the next tick, if the partition is still ours."""
+        self._answer_until = 0.0
         for each in partitions or ():
             window = self.windows.get((each.topic, each.partition))
             failure = error or each.error

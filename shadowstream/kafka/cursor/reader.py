@@ -13,6 +13,8 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
   (``test_a_lane_ends_when_its_static_member_is_replaced``).
 * Where a new shadow group begins must outlive a crash before the first tick: it reads nothing before that is committed
   (``test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins``).
+* A handler may outlive its partition: a stop waits for it, or it would be cut off half-way
+  (``test_a_stop_waits_for_a_handler_that_outlived_its_partition``).
 * librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
 """
 
@@ -263,6 +265,14 @@ class Cursor:
         self._commits.forget(places)
         return quiet
 
+    def _idle(self, until: float) -> bool:
+        """Wait for handlers that outlived their partition too; False when one still runs."""
+        while (busy := any(crew.waiting() for crew in self._parts.crews.values())) and self._now() < until:
+            self._serve()
+            self._parts.room.clear()
+            self._parts.room.wait(0.01)
+        return not busy
+
     def _recall(self) -> None:
         for crew in self._parts.crews.values():
             crew.recall()
@@ -274,8 +284,10 @@ class Cursor:
 
     def close(self) -> None:
         """Drain, commit, and leave the group."""
+        until = self._now() + self._parts.settings.drain_s
+        quiet = self._drain(list(self._windows), self._parts.settings.drain_s)
         # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.
-        self.hung = not self._drain(list(self._windows), self._parts.settings.drain_s)
+        self.hung = not self._idle(until) or not quiet
         self._parts.stopping.set()
         try:
             self._consumer.close()

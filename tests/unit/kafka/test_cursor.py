@@ -17,6 +17,7 @@ from shadowstream.errors import BrokerError
 from shadowstream.events import CommitFailed, Event, Listeners, Rebalanced, Troubled
 from shadowstream.gate import OpenGate
 from shadowstream.headers import MarkReader
+from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Beginning, Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
 from shadowstream.kafka.strands import Threads
@@ -35,6 +36,9 @@ class Client:
         self.log: list[RawMessage] = []
         self.commits: list[tuple[bool, dict[tuple[str, int], int]]] = []
         self.commit_error: KafkaError | None = None
+        self.answers = True
+        self.unanswered: list[list[TopicPartition]] = []
+        self.on_commit: Callable[[None, list[TopicPartition]], object] = lambda _, __: None
         self.failing = sys.maxsize
         """How many commits fail with that error."""
         self.paused: set[tuple[str, int]] = set()
@@ -44,11 +48,19 @@ class Client:
         self.closed = False
         self.calls: dict[str, Any] = {}
 
+    def answer(self) -> None:
+        """Say of all asynchronous commits that they are done."""
+        for offsets in self.unanswered:
+            self.on_commit(None, offsets)
+        self.unanswered.clear()
+
     def subscribe(self, topics: list[str], **calls: Any) -> None:
         self.calls = calls
 
     def poll(self, timeout: float) -> RawMessage | None:
         self.polls += 1
+        if self.answers:
+            self.answer()
         return self.log.pop(0) if self.log else None
 
     def consume(self, number: int, timeout: float) -> list[RawMessage]:
@@ -59,6 +71,8 @@ class Client:
         if self.commit_error is not None and self.failing:
             self.failing -= 1
             raise KafkaException(self.commit_error)
+        if asynchronous:
+            self.unanswered.append(offsets)
         self.commits.append((asynchronous, {(each.topic, each.partition): each.offset for each in offsets}))
         return offsets
 
@@ -104,6 +118,7 @@ class Rig:
     inside: threading.Event = field(default_factory=threading.Event)
     max_messages: int = 10
     drain_s: float = 5.0
+    clock: Clock = REAL_CLOCK
     cursor: Cursor = field(init=False)
     parts: Parts = field(init=False)
 
@@ -117,12 +132,14 @@ class Rig:
             listeners=Listeners([self]),
             gates=NoGates(),  # type: ignore[arg-type]
             start_at=lambda places: Beginning(places, []),
+            clock=self.clock,
         )
         topic = TopicSettings("t", "t", max_messages=self.max_messages)
         binding = Binding(Lane.NORMAL, topic, "c", self._handle, OpenGate(), shared=True)
         engine = Engine(binding, MarkReader(), Exits(), Listeners())  # type: ignore[arg-type]
         self.parts.crews["t"] = Threads(engine, self.parts.ended, self.parts.stopping)
         self.cursor = Cursor(self.parts)
+        self.client.on_commit = self.cursor.committed
 
     def on(self, event: Event) -> None:
         self.events.append(event)
@@ -312,6 +329,48 @@ def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
     assert rig.client.closed
     assert rig.client.commits[-1][1] == {("t", 0): rig.handled[-1] + 1}
     assert not rig.cursor.hung
+
+
+def test_a_stop_waits_for_a_handler_that_outlived_its_partition() -> None:
+    rig = Rig(drain_s=0.05)
+    rig.lay_out(1)
+    rig.assign(0)
+    rig.turn_until(rig.inside.is_set)
+    rig.cursor._lost(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    rig.cursor.close()
+    assert rig.client.closed
+    assert rig.cursor.hung
+    rig.door.set()
+
+
+def test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes() -> None:
+    now = [100.0]
+    rig = Rig(clock=Clock(monotonic=lambda: now[0]))
+    rig.door.set()
+    rig.assign(0)
+
+    def handle(offset: int) -> None:
+        rig.lay_out(offset)
+        rig.turn_until(lambda: rig.handled[-1:] == [offset] and rig.parts.crews["t"].waiting() == 0)
+        rig.cursor.turn()
+
+    handle(1)
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.cursor.turn()
+    rig.client.commits.clear()
+    rig.client.answers = False
+    handle(2)
+    handle(3)
+    assert rig.client.commits == [(True, {("t", 0): 3})]
+    rig.client.answer()
+    rig.cursor.turn()
+    assert rig.client.commits[1:] == [(True, {("t", 0): 4})]
+    handle(4)
+    assert len(rig.client.commits) == 2
+    now[0] += 11
+    rig.cursor.turn()
+    assert rig.client.commits[2:] == [(True, {("t", 0): 5})]
+    rig.cursor.close()
 
 
 def test_close_ends_although_a_handler_never_returns() -> None:

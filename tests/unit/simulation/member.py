@@ -278,11 +278,13 @@ class Member(Process):
         self._handle(message).finished += 1
 
     def handle_batch(self, messages: list[Any]) -> None:
-        for sent in [self._handle(message) for message in messages]:
+        # The mark of all of them is judged once, when they are given to their handler.
+        now = self.world.broker.clock.time()
+        for sent in [self._handle(message, now) for message in messages]:
             sent.finished += 1
 
-    def _handle(self, message: Any) -> Sent:
-        with self._begun(message) as sent:
+    def _handle(self, message: Any, now: float | None = None) -> Sent:
+        with self._begun(message, now) as sent:
             self._act(sent, sent.acts, message)
         return sent
 
@@ -309,9 +311,9 @@ class Member(Process):
             message.ack()
 
     @contextmanager
-    def _begun(self, message: Any) -> Iterator[Sent]:
+    def _begun(self, message: Any, now: float | None = None) -> Iterator[Sent]:
         oracle = self.world.oracle
-        sent = oracle.begins(self, message)
+        sent = oracle.begins(self, message, self.world.broker.clock.time() if now is None else now)
         strand = self._strand(sent)
         if strand is not None:
             self._in_order(sent, strand)

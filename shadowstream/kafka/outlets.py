@@ -26,16 +26,7 @@ from shadowstream.events import CopyFailed
 from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
-from shadowstream.kafka.labels import (
-    CLIENT,
-    LEFT_OUT,
-    REASON,
-    TOPIC,
-    error_labels,
-    kept_labels,
-    origin_labels,
-    told,
-)
+from shadowstream.kafka.labels import CLIENT, LEFT_OUT, REASON, TOPIC, error_labels, kept_labels, origin_labels, told
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:

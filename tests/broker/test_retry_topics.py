@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from containers.kafka import KafkaContainer
 from shadowstream.cli import main
 from shadowstream.kafka.letters.story import story_of
 from shadowstream.kafka.outlets import retry_topic
 from shadowstream.lane import Lane
-from tests.broker.rig import MARK, MARKED, eventually, headers_of, text_of
+from tests.broker.exact import seen as committed
+from tests.broker.rig import MARK, MARKED, Rig, eventually, headers_of, text_of
 from tests.broker.service import Service
 from tests.broker.test_rebalance import PROTOCOLS
 from tests.broker.wire import produce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import shadowstream as ss
-    from tests.broker.rig import Headers, Rig
+    from tests.broker.rig import Headers
 
 pytest_plugins = ["tests.broker.rig"]
 
@@ -141,6 +145,43 @@ def dead_letters(topic: str) -> list[str]:
     return [f"{topic}.dlq", f"{topic}.shadow.dlq"]
 
 
+def test_a_dead_letter_of_the_last_round_goes_back_to_where_it_was_first_read_and_begins_anew(rig: Rig) -> None:
+    topic = resting(rig, partitions=3)
+    settings = rig.settings({topic: {**KEYED, "rounds": 1, "rest": "100ms"}})
+    mended = threading.Event()
+    seen: list[tuple[Lane, str | None, int | None, int, Headers | None]] = []
+
+    def worker() -> ss.Worker:
+        made = rig.worker(settings)
+
+        @made.handles(topic)
+        def handler(message: ss.Message) -> None:
+            seen.append((message.lane, message.topic(), message.partition(), message.round, message.headers()))
+            if not mended.is_set():
+                raise LookupError
+
+        return made
+
+    for headers in BOTH:
+        rig.send(topic, ["v"], headers, partition=1)
+    with worker():
+        eventually(lambda: all(sum(rig.ends(dead).values()) for dead in dead_letters(topic)), "both dead letters")
+        eventually(lambda: quiet(rig, topic), "a quiet point")
+    for lane in Lane:
+        command = ["dlq", "replay", topic, "--lane", lane.value, "--yes"]
+        assert main([*command, "--config", str(rig.folder / "shadowstream.yaml")]) == 0
+    mended.set()
+    before = len(seen)
+    with worker():
+        eventually(lambda: len(seen) == before + 2, "both handled")
+    replayed: Headers = [("shadowstream-replayed", b"1")]
+    raw = {lane: headers_of(rig.read(topic)[2 + number]) for number, lane in enumerate(Lane)}
+    assert raw == {Lane.NORMAL: replayed, Lane.SHADOW: [*MARKED, *replayed]}
+    assert sorted((lane, place, partition, number) for lane, place, partition, number, _ in seen[before:]) == [
+        (lane, topic, 1, 0) for lane in Lane
+    ]
+
+
 def test_the_lanes_rest_apart_and_what_lies_in_the_wrong_place_is_quarantined(rig: Rig) -> None:
     topic = resting(rig)
     worker = rig.worker(rig.settings({topic: {**KEYED, "rounds": 1, "rest": "500ms"}}))
@@ -204,7 +245,8 @@ def test_a_kill_while_messages_rest_loses_nothing_committed_or_not(rig: Rig, com
 @pytest.mark.parametrize("protocol", ["eager", "cooperative"])
 def test_members_that_come_and_go_while_messages_rest_lose_and_repeat_none(rig: Rig, protocol: str) -> None:
     topic = resting(rig, partitions=4)
-    settings = rig.settings({topic: {**KEYED, "rounds": 1, "rest": "6s"}}, kafka=PROTOCOLS[protocol])
+    rested = {**KEYED, "rounds": 1, "rest": "6s"}
+    settings = rig.settings({topic: rested}, kafka=PROTOCOLS[protocol], worker={"revoke": "300ms", "drain": "300ms"})
     seen: list[tuple[str, int, float]] = []
 
     def worker() -> ss.Worker:
@@ -293,3 +335,31 @@ def test_what_rests_is_listed_with_its_round_and_when_it_is_due_and_whether_the_
     assert "(answered)" in listed(short)
     assert "2 letters, 2 answered for by the worker" in listed(short)
     assert all(rig.members(rig.group_of(lane)) == [] for lane in Lane)
+
+
+@pytest.fixture
+def exact_rig(unique: Callable[[str], str], tmp_path: Path) -> Iterator[Rig]:
+    """A place on a broker that reaches itself at its address, without which it ends no transaction."""
+    with KafkaContainer(host_network=True) as broker:
+        mine = Rig(broker, unique, tmp_path)
+        yield mine
+        mine.close()
+
+
+def test_on_a_transactional_topic_a_kill_makes_nothing_rest_or_come_out_twice(exact_rig: Rig) -> None:
+    rig = exact_rig
+    topic, out = resting(rig), rig.topic("out")
+    app = FAILS_AT_FIRST.format(topic=topic) + f"    producer.produce({out!r}, message.value(), message.key())\n"
+    values = [f"bad{number}" for number in range(200)]
+    exact = {**KEYED, "rounds": 1, "rest": "1s", "transactional": True}
+    with Service(rig, app, {topic: exact}, kafka=AT_ONCE, worker={"commit_every": "500ms"}) as service:
+        for start in range(0, len(values), 50):
+            for value in values[start : start + 50]:
+                rig.producer.produce(topic, value, value)
+            assert rig.producer.flush(30) == 0
+            eventually(lambda least=start: len(committed(rig, f"{topic}.retry")) > least, "some of them at rest")
+            service.kill()
+            service.start()
+        eventually(lambda: set(committed(rig, out)) == set(values), "everything out")
+    assert sorted(committed(rig, out)) == sorted(values), "each once"
+    assert sorted(committed(rig, f"{topic}.retry")) == sorted(values), "and each rested once"

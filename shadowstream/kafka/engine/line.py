@@ -138,7 +138,7 @@ class Engine:
             return
         if (seconds := rest_s(story, tally.unix())) > 0:
             await tally.hands.rest(seconds, piece)
-            tally.tick()
+            tally.look(self.binding.clock)
         await line(tally)
 
     def _bury(self, raw: RawMessage, tally: Tally) -> None:

@@ -75,6 +75,10 @@ class Tally:
         self.now = now = self._clock()
         return now
 
+    def look(self, clock: Clock) -> None:
+        """Look at both clocks, after a time in which somebody may have set the one on the wall."""
+        self._wall = clock.wall() - self.tick()
+
     def unix(self) -> float:
         """Return the Unix time when the strand last looked at the clock."""
         return self.now + self._wall

@@ -41,9 +41,10 @@ if TYPE_CHECKING:
     LoopOf = Callable[[], LaneLoop]
     Settle = Literal["on_return", "by_hand"]
 
-MOST_AT_REST: Final = 1000
-
 __all__ = ["Ground", "Registration", "Settle", "assemble"]
+
+MOST_AT_REST: Final = 1000
+"""Messages of a retry topic that are read and not finished."""
 
 
 @dataclass(frozen=True, slots=True)

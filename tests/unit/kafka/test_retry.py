@@ -10,6 +10,7 @@ from confluent_kafka import Message as RawMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+import shadowstream as ss
 from shadowstream.kafka.labels import LABELS
 from shadowstream.kafka.letters.story import Story, story_of
 from shadowstream.kafka.offsets import Piece
@@ -187,6 +188,20 @@ def test_of_a_retry_topic_a_thousand_messages_are_held_at_most(stage: Stage) -> 
     assert bounds == {"t": 10_000, "t.retry": 1000}
 
 
+@pytest.mark.parametrize("jump_s", [-3600.0, 3600.0])
+def test_a_wall_clock_that_is_set_while_a_message_rests_changes_no_rest(stage: Stage, jump_s: float) -> None:
+    stage.configure({"rounds": 2, "rest": "60s"})
+    seen: list[tuple[bytes, float]] = []
+    stage.start(Lane.NORMAL, fails(2, seen, stage.time))
+    stage.broker.append("t", b"v")
+    stage.run(30.0)
+    stage.time.jump(jump_s)
+    stage.run(120.0)
+    first, second, third = (at for _, at in seen)
+    assert 59.9 <= second - first <= 60.3
+    assert 59.9 <= third - second <= 60.3
+
+
 def test_later_messages_of_a_retry_topic_wait_at_most_for_the_jitter(stage: Stage) -> None:
     stage.configure({"rounds": 1, "order": "partition", "concurrency": 1})
     stage.chances.extend([0.999, 0.0, 0.5])
@@ -340,6 +355,13 @@ def test_without_rounds_nobody_reads_or_writes_a_retry_topic(stage: Stage) -> No
     labels = {name for name, _ in headers_of(stage.messages("t.dlq")[0]) or []}
     assert labels <= LABELS
     assert not labels & {"shadowstream-round", "shadowstream-due"}
+
+
+def test_a_worker_asks_for_the_retry_topics_of_the_lanes_that_have_rounds(stage: Stage) -> None:
+    stage.configure({"rounds": 1, "shadow": {"rounds": 0}})
+    worker = ss.Worker(stage.settings)
+    worker.handles("t")(print)
+    assert {name for name in worker.topics() if name.endswith(".retry")} == {"t.retry"}
 
 
 def test_what_the_gate_refuses_in_a_later_round_is_parked_with_the_place_it_was_first_read_at(stage: Stage) -> None:

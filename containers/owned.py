@@ -31,6 +31,7 @@ OWNER, HOST, BORN = "shadowstream.owner", "shadowstream.host", "shadowstream.bor
 PORTS = range(20_000, 30_000)
 GIVEN: set[int] = set()
 """Ports that this process has chosen before: nothing may listen on them yet."""
+ERRORS = ("ERROR", "FATAL", "Exception")
 LOG_TAIL_LINES = 25
 
 
@@ -102,13 +103,21 @@ class OwnedContainer(DockerContainer):
         while not self.answers():
             self.reload()
             if self.status != "running" or time.monotonic() > until:
-                log = self.get_wrapped_container().logs(tail=LOG_TAIL_LINES).decode(errors="replace")
-                raise ContainerGroundError(f"{self.image} is {self.status} and does not answer; its log ends:\n{log}")
+                log = telling(self.get_wrapped_container().logs().decode(errors="replace"))
+                raise ContainerGroundError(f"{self.image} is {self.status} and does not answer; its log says:\n{log}")
             time.sleep(0.05)
 
     def answers(self) -> bool:
         """Say whether the server answers a real client."""
         raise NotImplementedError
+
+
+def telling(log: str) -> str:
+    """Give what a log says of errors, and its end: a server that goes down says why long before its last line."""
+    lines = log.splitlines()
+    before = lines[:-LOG_TAIL_LINES]
+    errors = [line for line in before if any(word in line for word in ERRORS)]
+    return "\n".join([*errors[:LOG_TAIL_LINES], *lines[-LOG_TAIL_LINES:]])
 
 
 def labels() -> dict[str, str]:

@@ -13,7 +13,7 @@ import redis as redis_client
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 
 from containers.daemon import connected
-from containers.owned import OWNER
+from containers.owned import LOG_TAIL_LINES, OWNER, telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +128,11 @@ def test_redis_keeps_what_is_written_to_it(redis: RedisContainer, redis_url: str
 
         assert client.get(key) == b"kept"
     assert redis.answers()
+
+
+def test_of_a_servers_log_what_it_says_of_errors_is_told_and_its_end() -> None:
+    log = ["INFO begun", "ERROR port taken", *(f"INFO closing {each}" for each in range(LOG_TAIL_LINES))]
+    assert telling("\n".join(log)).splitlines() == log[1:]
 
 
 def test_a_container_ends_with_the_process_that_forgot_to_stop_it() -> None:

@@ -201,10 +201,10 @@ def normal(name: str) -> str:
 
 
 def unguarded_traps(root: Path) -> list[str]:
-    """Find tests that a docstring names as a trap's guard and that do not exist."""
+    """Find tests that a docstring or a document names as a guard and that do not exist."""
     tests = "\n".join(path.read_text() for path in (root / "tests").rglob("*.py"))
     findings = []
-    for path in sorted((root / "shadowstream").rglob("*.py")):
+    for path in sorted([*(root / "shadowstream").rglob("*.py"), *(root / "docs").rglob("*.md")]):
         for number, line in enumerate(path.read_text().splitlines(), 1):
             findings += [
                 f"{path.relative_to(root)}:{number}: there is no {name}; write it, or name the test that guards this"

@@ -45,6 +45,7 @@ LAYOUT: list[tuple[str, Rule, dict[str, str], str]] = [
         f"{ROOM}:2:",
     ),
     ("a trap without a guard", places.unguarded_traps, {ROOM: '"""A trap (``test_it``)."""\n'}, f"{ROOM}:1:"),
+    ("a fault without a test", places.unguarded_traps, {"docs/faults.md": "F1: ``test_it``\n"}, "docs/faults.md:1:"),
     ("no short function", rules.too_few_short_functions, {ROOM: f"def f():\n{LONG}"}, f"{ROOM}:1:"),
     ("a module of 401 lines", rules.long_modules, {ROOM: "a = 1\n" * 401}, f"{ROOM}:401:"),
     (

@@ -21,7 +21,9 @@ from shadowstream.events import Listeners
 from shadowstream.gate import OpenGate
 from shadowstream.headers import MarkReader
 from shadowstream.kafka.engine import Binding, Engine
+from shadowstream.kafka.offsets import Piece
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
+from shadowstream.kafka.strands.load import Load
 from shadowstream.kafka.strands.order import Turns, cutter
 from shadowstream.lane import Lane, Mark, current
 
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from shadowstream.kafka.message import Message
-    from shadowstream.kafka.offsets import Piece
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]
 DEADLINE_S = 10.0
@@ -155,6 +156,15 @@ def test_the_order_of_a_key_is_kept_whoever_carries_it(rig: Rig) -> None:
     assert {key: sorted(offsets) for key, offsets in seen.items()} == seen
     assert sum(map(len, seen.values())) == 200
     assert crew.level() == 0
+
+
+def test_a_few_large_messages_fill_a_topic_as_many_small_ones_do() -> None:
+    load = Load(TopicSettings("t", "t", max_messages=1000, max_bytes=4_000_000), lambda: 0)
+    piece = Piece([RawMessage(topic="t", partition=0, offset=each, value=bytes(900_000)) for each in range(5)])
+    load.taken(piece)
+    assert load.level() == pytest.approx(4_500_000 / 4_000_000)
+    load.finished(piece)
+    assert load.level() == 0
 
 
 @pytest.mark.parametrize("order", [Order.KEY, Order.NONE])

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.kafka.labels import Headers, Scribe, Story
     from shadowstream.kafka.offsets import Piece
-    from shadowstream.kafka.transactions.copies import Slips
+    from shadowstream.kafka.transactions import Slips
 
 __all__ = ["Interrupted", "Outlets", "Senders", "headers_of", "retry_topic", "side_topics"]
 

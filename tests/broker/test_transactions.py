@@ -292,3 +292,31 @@ def test_handlers_that_hang_hold_up_neither_the_others_nor_readers_nor_the_end(r
     with passing_on(rig, settings, topic, out, "normal"):
         eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "a successor at the end")
     assert Counter(seen(rig, out)) == {"a": 1, "b": 1, "hangs": 1, **{f"c{each}": 1 for each in range(1, rounds + 1)}}
+
+
+def test_a_broker_that_is_started_again_in_the_midst_of_transactions_costs_no_output_and_no_lane(
+    unique: Callable[[str], str], tmp_path: Path
+) -> None:
+    with KafkaContainer(host_network=True, settings=SOON) as broker:
+        rig = Rig(broker, unique, tmp_path)
+        topic, out = rig.topics("in", "out", partitions=2)
+        rig.begin(topic)
+        settings = rig.settings({topic: EXACT}, kafka={"session.timeout.ms": 45_000}, worker={"commit_every": "20ms"})
+        # A producer that is not idempotent would send some of its messages twice.
+        source = Producer({"bootstrap.servers": rig.bootstrap, "enable.idempotence": True, "linger.ms": 20})
+
+        def come_to(number: int) -> None:
+            eventually(lambda: rig.heard.outcomes(Lane.NORMAL).get("handled", 0) > number, f"more than {number} out")
+
+        with passing_on(rig, settings, topic, out, "normal") as worker:
+            for first in (0, 500, 1000):
+                for number in range(first, first + 500):
+                    source.produce(topic, str(number), partition=number % 2)
+                    source.poll(0)
+                come_to(first)
+                broker.restart()
+                assert source.flush(30) == 0
+            come_to(1499)
+            assert all(thread.is_alive() for _, thread in worker._running.values())
+        assert Counter(seen(rig, out)) == {str(number): 1 for number in range(1500)}
+        rig.close()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from shadowstream.gate import Gates
     from shadowstream.kafka.strands import Crew
     from shadowstream.kafka.transactions import Shelf
+    from shadowstream.kafka.transactions.aside import Aside
     from shadowstream.kafka.transactions.transaction import Transaction
     from shadowstream.lane import Lane
 
@@ -51,7 +52,7 @@ class Parts:
     """Finds out where newly assigned partitions begin."""
     crews: dict[str, Crew] = field(default_factory=dict)
     """By Kafka topic."""
-    transaction: Transaction | None = None
+    transaction: Transaction | Aside | None = None
     """What commits the transactional topics; None when there are none."""
     shelves: dict[str, Shelf] = field(default_factory=dict)
     """Where outputs of transactional topics wait, by Kafka topic."""

@@ -7,9 +7,9 @@ so a slow or stuck one neither holds up readers nor runs into the transaction's 
 ===============  ==================================================================================
 ``outbox``       what one call of a handler produced, and what the producer gives it to
 ``ledger``       what waits for its transaction: of a partition, of a topic; the bounds
-``joining``      turns a topic's binding into a transactional one
-``copies``       parked, quarantined and dead-lettered copies wait like any output
-``transaction``  one transaction at a time, step by step, each step bounded
+``joining``      turns a topic's binding and its outlets into transactional ones
+``transaction``  one transaction at a time, step by step
+``aside``        the same on a thread of its own, so that polling goes on
 ``failures``     which output a transaction failed for, and what becomes of that
 ``rounds``       what goes into the next transaction, and what happens after its end
 ===============  ==================================================================================
@@ -17,8 +17,7 @@ so a slow or stuck one neither holds up readers nor runs into the transaction's 
 
 from __future__ import annotations
 
-from shadowstream.kafka.transactions.copies import Slips
-from shadowstream.kafka.transactions.joining import joined_to
+from shadowstream.kafka.transactions.joining import Slips, joined_to
 from shadowstream.kafka.transactions.ledger import Shelf
 from shadowstream.kafka.transactions.rounds import Rounds
 

@@ -1,4 +1,8 @@
-"""Turns a topic's binding into a transactional one, when the worker is built: no other topic pays for it."""
+"""Turns a topic's binding and outlets into transactional ones, when the worker is built: no other topic pays for it.
+
+Parked, quarantined and dead-lettered copies wait for the transaction that commits their source, like any output: there
+is never a copy without the offset that it answers for, nor the offset without the copy.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from shadowstream.gate import Ticket, Verdict
 from shadowstream.kafka.engine import is_async
 from shadowstream.kafka.offsets import Piece, offset_of, source
 from shadowstream.kafka.transactions.ledger import Entry, Shelf
-from shadowstream.kafka.transactions.outbox import Outbox
+from shadowstream.kafka.transactions.outbox import Outbox, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
     from shadowstream.gate import Gate
     from shadowstream.kafka.engine import Binding
     from shadowstream.kafka.engine.binding import Handler
+    from shadowstream.kafka.labels import Headers
+    from shadowstream.kafka.outlets import Copy
 
-__all__ = ["joined_to"]
+__all__ = ["Slips", "joined_to"]
 
 ROOM_S = 0.05
 """When to ask again whether there is room."""
@@ -99,3 +105,31 @@ def _put_down(outbox: Outbox) -> None:
         raws = piece.at_hand()
         piece.learn_late(raws)
         piece.ledger.put(Entry(offset_of(raws[0]), outputs, piece, raws))
+
+
+class Slips:
+    """Stands where the outlets would use their clients."""
+
+    def client(self, copy: Copy) -> Slip:
+        """Return what takes this copy."""
+        return Slip(copy)
+
+    def poll(self, seconds: float) -> None:
+        """Do nothing: the transaction's own producer takes the reports."""
+
+
+class Slip:
+    """Takes one copy."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, *, headers: Headers, timestamp: int, **_: object
+    ) -> None:
+        """Let the copy wait, and let go of its source: from here on the transaction answers for both."""
+        piece, (offset, _serial) = self._copy.piece, self._copy.token
+        if piece.ledger is not None:
+            output = Output(topic, value, key, -1, timestamp, headers, copy=True)
+            piece.ledger.put(Entry(offset, [output], piece))
+        piece.release(self._copy.token)

@@ -47,6 +47,8 @@ class Output:
     """Whether it is a copy of its source that was set aside."""
     alone: bool = False
     """Whether it goes in a batch of its own."""
+    turn: object = None
+    """The transaction that it was last in."""
     error: KafkaError | None = None
     """Why it was not delivered in the last transaction."""
     report: RawMessage | None = None

@@ -9,7 +9,8 @@ Traps:
 * A consumer that was put out of its group, and has not been told yet, may commit for a group without being a member of
   it: brokers let that pass, as from an administrator. So the offsets are sent by members only
   (``test_a_consumer_that_was_put_out_commits_nothing``).
-* The offsets are sent with the membership of that moment: an older one may name a generation that has passed.
+* The offsets are sent with the membership of the moment when the books were looked at: whatever changes afterwards, the
+  brokers refuse what was true before (``test_a_member_that_was_replaced_while_it_stood_still_commits_nothing``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from shadowstream.kafka.cursor.commits import Commits
     from shadowstream.kafka.cursor.parts import Parts, Place
     from shadowstream.kafka.offsets import Due, Window
+    from shadowstream.kafka.transactions.aside import Aside
     from shadowstream.kafka.transactions.ledger import Entry, Ledger
     from shadowstream.kafka.transactions.transaction import Transaction
 
@@ -38,8 +40,6 @@ __all__ = ["Rounds"]
 log = logger_of("transactions")
 
 READY_S = 0.5
-SLICE_S = 0.1
-"""How long one turn of the owner waits for the brokers."""
 FINISH_S = 5.0
 """How long a revoke or a stop waits for the last transaction, once handlers have ended."""
 CALL_OFF_S = 1.0
@@ -61,7 +61,7 @@ class Share(NamedTuple):
 class Rounds:
     """Makes one transaction after the other of what the lane's hands have finished."""
 
-    def __init__(self, transaction: Transaction, parts: Parts, books: Commits) -> None:
+    def __init__(self, transaction: Transaction | Aside, parts: Parts, books: Commits) -> None:
         self._transaction = transaction
         self._parts = parts
         self._books = books
@@ -101,7 +101,7 @@ class Rounds:
             self._at = now + self._parts.settings.commit_every_s
             self._not_before = now + CROWDED_S
             self._next.extend(self._groups(self._books.windows, now))
-        self._work(now + SLICE_S)
+        self._work(now)
 
     def finish(self, places: Iterable[Place]) -> None:
         """Commit what is finished in these partitions, in bounded time: they are about to go."""
@@ -140,8 +140,6 @@ class Rounds:
         try:
             while (self._open or self._next) and self._now() < until:
                 self._work(until)
-                if self._open:
-                    self._transaction.rest(CROWDED_S)
         except BrokerError as error:
             self._over = error
             self._open.clear()
@@ -156,18 +154,17 @@ class Rounds:
         while self._open or self._next:
             if not self._open:
                 self._start(self._next.popleft())
-            elif (ending := self._transaction.go_on(self._member, max(until - self._now(), 0.0))) is None:
+            elif (ending := self._transaction.go_on(max(until - self._now(), 0.0))) is None:
                 return
             elif ending.error is None:
                 self._committed()
             else:
                 self._aborted(ending.error)
 
-    def _member(self) -> object | None:
-        member: object = self._parts.consumer.consumer_group_metadata()
-        return None if member == self._nobody else member
-
     def _start(self, places: list[Place]) -> None:
+        member: object = self._parts.consumer.consumer_group_metadata()
+        if member == self._nobody:
+            return
         shares = []
         for place, due in self._books.due(places).items():
             ledger = self._ledger(self._books.windows[place])
@@ -176,7 +173,7 @@ class Rounds:
         if not shares:
             return
         outputs = [output for share in shares for entry in share.entries for output in entry.outputs]
-        self._transaction.begin(outputs, _offsets(shares))
+        self._transaction.begin(outputs, _offsets(shares), member)
         for share in shares:
             self._books.windows[share.place].asked = share.due
         self._open = shares

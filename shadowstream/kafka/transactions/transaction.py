@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
@@ -63,7 +64,7 @@ class Ending(NamedTuple):
 
 
 class Transaction:
-    """The transactions of one lane, one after the other; only the owner thread calls."""
+    """The transactions of one lane, one after the other; one thread at a time."""
 
     def __init__(self, client: RawProducer, name: str, lane: Lane, clock: Clock) -> None:
         self._client = client
@@ -71,13 +72,18 @@ class Transaction:
         self._lane = lane
         self._now = clock.monotonic
         self._step = Step.IDLE
+        self._lock = Lock()
+        """Guards the moment when a transaction can no longer be called off."""
         self._outputs: list[Output] = []
         self._waiting: deque[Output] = deque()
         """Those that the client has not been given yet."""
         self._offsets: list[TopicPartition] = []
         self._by_itself = False
         """Whether the output that was produced last is to stay alone in its batch."""
+        self._member: object = None
+        self._turn = object()
         self._failed: KafkaError | None = None
+        self._called_off: KafkaError | None = None
 
     def ready(self, seconds: float) -> KafkaError | None:
         """Take the transactional id over from whoever had it, and end what was left open; returns why not yet.
@@ -94,24 +100,26 @@ class Transaction:
             return error
         return None
 
-    def begin(self, outputs: list[Output], offsets: list[TopicPartition]) -> None:
-        """Begin one with these outputs and offsets; `go_on` does the rest.
+    def begin(self, outputs: list[Output], offsets: list[TopicPartition], member: object) -> None:
+        """Begin one with these outputs and offsets of a consumer, known by its membership; `go_on` does the rest.
 
         Raises:
             BrokerError: no transaction can be begun any more.
         """
         self._outputs, self._waiting, self._offsets = outputs, deque(outputs), offsets
-        self._failed, self._by_itself = None, False
+        self._member, self._by_itself = member, False
+        self._failed = self._called_off = None
+        self._turn = object()
         for output in outputs:
-            output.error = output.report = None
+            output.turn, output.error, output.report = self._turn, None, None
         try:
             self._client.begin_transaction()
         except KafkaException as raised:
             raise self._ended(raised.args[0]) from raised
         self._step = Step.FILLING
 
-    def go_on(self, who: Callable[[], object | None], seconds: float) -> Ending | None:
-        """Go on for some seconds; None while it has not ended. ``who`` tells the consumer's membership, if it has one.
+    def go_on(self, seconds: float) -> Ending | None:
+        """Go on for some seconds; None while it has not ended.
 
         Raises:
             BrokerError: this producer is fenced, or can do nothing any more.
@@ -119,31 +127,39 @@ class Transaction:
         until = self._now() + seconds
         while self._step is not Step.IDLE:
             before = self._step
-            self._take(before, who, max(until - self._now(), 0.0))
+            self._take(before, max(until - self._now(), 0.0))
+            if self._called_off is not None and before in {Step.FILLING, Step.SENDING}:
+                self._abort(self._called_off)
             if self._step is before:
                 return None
         return Ending(self._failed)
 
-    def call_off(self, error: KafkaError) -> None:
-        """Let it be aborted; one whose offsets were taken is as good as committed, and goes on."""
-        if self._step in {Step.FILLING, Step.SENDING}:
-            self._abort(error)
+    def call_off(self, error: KafkaError) -> bool:
+        """Let it be aborted, from any thread; False when its commit was asked for: that goes on."""
+        with self._lock:
+            safe = self._step in {Step.FILLING, Step.SENDING, Step.ABORTING}
+            self._called_off = error if safe else None
+        return safe
 
     def rest(self, seconds: float) -> None:
         """Wait a moment before the brokers are asked again."""
         self._client.poll(seconds)
 
-    def _take(self, step: Step, who: Callable[[], object | None], seconds: float) -> None:
+    def _take(self, step: Step, seconds: float) -> None:
         """Do one step; where it has not happened in time, it stays the next one."""
         if step is Step.FILLING:
             self._fill(self._now() + seconds)
         elif step is Step.SENDING:
-            if (member := who()) is None:
-                self._abort(KafkaError(KafkaError.UNKNOWN_MEMBER_ID, "this consumer was put out of its group"))
-            elif self._asked(lambda: self._client.send_offsets_to_transaction(self._offsets, member, seconds)):
-                self._step = Step.COMMITTING
+            if self._asked(partial(self._client.send_offsets_to_transaction, self._offsets, self._member, seconds)):
+                self._to_commit()
         elif self._asked(partial(self._end(), seconds)):
             self._step = Step.IDLE
+
+    def _to_commit(self) -> None:
+        """Go on to the commit, unless somebody has called it off: from here on nobody can."""
+        with self._lock:
+            if self._called_off is None:
+                self._step = Step.COMMITTING
 
     def _end(self) -> Callable[[float], object]:
         return self._client.commit_transaction if self._step is Step.COMMITTING else self._client.abort_transaction
@@ -189,7 +205,7 @@ class Transaction:
 
     def _queued(self, output: Output) -> bool:
         """Give one output to the client; False when its queue is full."""
-        told = partial(_delivered, output)
+        told = partial(_delivered, output, self._turn)
         try:
             self._client.produce(
                 output.topic, output.value, output.key, output.partition, told, None, output.timestamp, output.headers
@@ -219,5 +235,7 @@ def _passes(error: KafkaError) -> bool:
     return not lasting and (error.retriable() or error.code() == TIMED_OUT)
 
 
-def _delivered(output: Output, error: KafkaError | None, report: RawMessage) -> None:
-    output.error, output.report = error, report
+def _delivered(output: Output, turn: object, error: KafkaError | None, report: RawMessage) -> None:
+    # A client that was left behind tells of its messages when they are in another one's hands.
+    if output.turn is turn:
+        output.error, output.report = error, report

@@ -22,6 +22,7 @@ from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.transactions import Shelf, Slips, joined_to
+from shadowstream.kafka.transactions.aside import Aside
 from shadowstream.kafka.transactions.transaction import Transaction
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
@@ -78,6 +79,8 @@ class Ground:
     clock: Clock = REAL_CLOCK
     event: Callable[[], Event] = Event
     """Makes what threads wait for."""
+    aside: Callable[[Callable[[], Transaction], Clock], Transaction | Aside] = Aside
+    """Puts transactions on a thread of their own."""
 
 
 WORLD: Final = Ground()
@@ -175,10 +178,14 @@ class _Crews:
         return Engine(binding, self._reader, outlets, parts.listeners)
 
 
-def _transaction(ours: LaneSettings, ground: Ground) -> Transaction:
+def _transaction(ours: LaneSettings, ground: Ground) -> Transaction | Aside:
     properties = transactional_properties(ours)
-    client = ground.producer(ours, **properties)
-    return Transaction(client, properties["transactional.id"], ours.lane, ground.clock)
+    name = str(properties["transactional.id"])
+
+    def make() -> Transaction:
+        return Transaction(ground.producer(ours, **properties), name, ours.lane, ground.clock)
+
+    return ground.aside(make, ground.clock)
 
 
 def _resting(topic: TopicSettings, lane: Lane) -> TopicSettings:

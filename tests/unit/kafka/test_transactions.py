@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Event as Fact
     from shadowstream.kafka.cursor import Cursor, Parts
     from shadowstream.kafka.engine import Binding, Engine
+    from shadowstream.kafka.transactions.transaction import Ending, Transaction
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]
 TIMES = 60
@@ -88,6 +89,21 @@ class Inline:
         self.later = [piece for piece in self.later if not piece.cancelled]
 
     def end(self) -> None: ...
+
+
+class Here:
+    """A lane's transactions on its owner's thread: time passes when the brokers do not answer."""
+
+    def __init__(self, transaction: Transaction, clock: Clock) -> None:
+        self._transaction = transaction
+        self._clock = clock
+        self.ready, self.begin, self.call_off = transaction.ready, transaction.begin, transaction.call_off
+
+    def go_on(self, seconds: float) -> Ending | None:
+        until = self._clock.monotonic() + seconds
+        while (ending := self._transaction.go_on(0.0)) is None and self._clock.monotonic() < until:
+            self._clock.advance(0.02)
+        return ending
 
 
 class House:
@@ -151,6 +167,7 @@ class House:
             crew=self._crew,
             clock=Moments(self.clock.monotonic, self.clock.time, lambda: 0.5),
             event=Event,
+            aside=lambda make, _: Here(make(), self.clock),  # type: ignore[arg-type, return-value]
         )
         registration = Registration("in", "work", handler, batch)
         cursor = assemble(self.settings, lane, [registration], Listeners([self]), ground)

@@ -7,7 +7,9 @@ returns before the work is done, so that its offset is committed too early.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -26,6 +28,8 @@ LOOK_S = 0.1
 journal = Journal(Path(JOURNALS))
 tried: set[int] = set()
 atexit.register(journal.closed)
+# Whoever waits for a lane to end can ask it what it is doing.
+faulthandler.register(signal.SIGUSR1)
 
 
 class Clerk:

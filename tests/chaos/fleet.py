@@ -25,6 +25,8 @@ REPO = Path(__file__).resolve().parents[2]
 GROUP = "chaos"
 GROUPS = {"n": GROUP, "s": f"{GROUP}.shadow"}
 # The drain, what the supervisor adds, and what a client needs to leave while no coordinator answers.
+ASKED_S = 6.0
+"""After so long a member that should end is asked what it is doing."""
 END_S = 75.0
 LATE, HUNG = 1, 4
 """A lane did not end by the deadline, and its supervisor killed it; a handler did not end by then.
@@ -125,6 +127,12 @@ class Member:
             sent(pid, signal.SIGKILL)
         self.ended()
 
+    def asked(self) -> None:
+        """Let its lanes write into the log what each of their threads is doing."""
+        for lane in Lane:
+            if (pid := self.lane(lane)) is not None:
+                sent(pid, signal.SIGUSR1)
+
     def ended(self, timeout_s: float = END_S) -> int | None:
         """Wait until the command and its lanes have ended; None when they do not."""
         until = time.monotonic() + timeout_s
@@ -171,7 +179,9 @@ class Fleet:
     def left(self, member: Member, *, for_good: bool = False, calm: bool = False) -> None:
         """Tell a member to end, and see that it does; where nothing is broken (``calm``) it has to do so in order."""
         member.signal(signal.SIGTERM)
-        code = member.ended()
+        if (code := member.ended(ASKED_S)) is None:
+            member.asked()
+            code = member.ended()
         if code is None:
             self.troubles.append(f"{member.name} did not end {END_S:g} s after SIGTERM")
             member.killed()

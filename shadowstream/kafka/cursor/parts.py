@@ -48,8 +48,8 @@ class Parts:
     settings: WorkerSettings
     listeners: Listeners
     gates: Gates
-    start_at: Callable[[list[TopicPartition]], Beginning]
-    """Finds out where newly assigned partitions begin."""
+    start_at: Callable[[list[TopicPartition], bool], Beginning]
+    """Finds out where newly assigned partitions begin; True: it is not asked again, so it may go on without knowing."""
     crews: dict[str, Crew] = field(default_factory=dict)
     """By Kafka topic."""
     transaction: Transaction | Aside | None = None

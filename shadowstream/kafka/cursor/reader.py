@@ -11,6 +11,8 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
 * Partitions that are lost get no commit: somebody else owns them already.
 * A static member that another one replaced is told so by an error that does not say ``fatal()``, and by no callback
   (``test_a_lane_ends_when_its_static_member_is_replaced``).
+* A coordinator that moves refuses at once to say where the lane stands, and says it a moment later
+  (``test_a_coordinator_that_moves_is_asked_again_where_the_lane_stands``).
 * Where a new shadow group begins must outlive a crash before the first tick: it reads nothing before that is committed
   (``test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins``).
 * A handler may outlive its partition: a stop waits for it, or it would be cut off half-way
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer as RawConsumer
 
-    from shadowstream.kafka.cursor.parts import Parts, Place
+    from shadowstream.kafka.cursor.parts import Beginning, Parts, Place
     from shadowstream.kafka.engine.settling import ByHand
     from shadowstream.kafka.strands import Crew
 
@@ -52,7 +54,7 @@ ROOM_S = 0.25
 STEP_S = 0.005
 """How long the reading waits for the handling at most, while there is a backlog."""
 BEGIN_S = 10.0
-"""How long a new shadow group's first commit is tried for; a rebalance waits for it."""
+"""How long it is asked for where the lane stands, and a new group's beginning is committed; a rebalance waits."""
 AGAIN_S = 0.1
 
 
@@ -220,20 +222,29 @@ class Cursor:
     # Rebalances: called by the client from within poll() and close(), on the owner thread.
 
     def _assigned(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
-        known, begun = self._parts.start_at(partitions)
+        until = self._now() + BEGIN_S
+        known, begun = self._beginning(partitions, until)
         for each in known:
             self._commits.opened((each.topic, each.partition), Window.after(each.offset, each.metadata))
         for each in begun:
             window = Window(each.offset if each.offset >= 0 else None)
             self._commits.opened((each.topic, each.partition), window)
-        self._write_down(_places(begun))
+        self._write_down(_places(begun), until)
         (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
         self._tell_paused()
         self._announce("assigned", partitions)
 
-    def _write_down(self, begun: list[Place]) -> None:
+    def _beginning(self, partitions: list[TopicPartition], until: float) -> Beginning:
+        """Ask where the lane stands until it is said: a coordinator that moves refuses it for a moment."""
+        while not (last := self._now() >= until):
+            try:
+                return self._parts.start_at(partitions, last)
+            except BrokerError:
+                self._parts.stopping.wait(AGAIN_S)
+        return self._parts.start_at(partitions, last)
+
+    def _write_down(self, begun: list[Place], until: float) -> None:
         """Commit where a new shadow group begins before it reads: after a crash it would begin somewhere else."""
-        until = self._now() + BEGIN_S
         while not self._commits.written_down(begun):
             if self._now() >= until:
                 raise BrokerError(f"lane {self._parts.lane}: where it begins cannot be committed; see the log above")

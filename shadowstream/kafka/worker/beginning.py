@@ -34,8 +34,8 @@ __all__ = ["seed", "start_at"]
 
 log = logger_of("beginning")
 
-OFFSETS_S = 10.0
-"""A rebalance waits for this long at most."""
+OFFSETS_S = 5.0
+"""How long one question is waited for; a rebalance waits for it."""
 SEED_S = 3.0
 AGAIN_S = 0.1
 
@@ -78,19 +78,27 @@ def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> Non
 
 def start_at(
     settings: Settings, lane: Lane, consumer: RawConsumer, another: Callable[..., RawConsumer] = consumer_of
-) -> Callable[[list[TopicPartition]], Beginning]:
-    """Return what finds out where newly assigned partitions begin.
+) -> Callable[[list[TopicPartition], bool], Beginning]:
+    """Return what finds out where newly assigned partitions begin, and is told whether this is its last chance.
 
     Where the shadow group has committed nothing yet, it begins where the normal group stands; a retry topic, which has
-    the lane to itself, is read from its beginning by either.
+    the lane to itself, is read from its beginning by either. Where nothing may be repeated no lane begins without an
+    answer: it is late while a transaction that a killed member left open has not run out of its time.
     """
     topics = settings.of(lane).topics.values()
     resting = {retry_topic(topic.name, lane) for topic in topics if topic.rounds}
     exact = [topic for topic in topics if topic.transactional or lane is Lane.SHADOW]
     must_know = {place for topic in exact for place in (topic.source, retry_topic(topic.name, lane))}
 
-    def begin(partitions: list[TopicPartition]) -> Beginning:
-        known = _known(consumer, partitions, lane, must_know, resting)
+    def begin(partitions: list[TopicPartition], last: bool) -> Beginning:  # noqa: FBT001 - a Callable has no keywords
+        try:
+            known = [_from_beginning(each, resting) for each in _committed(consumer, partitions)]
+        except BrokerError as error:
+            if not last or any(each.topic in must_know for each in partitions):
+                raise
+            # Normal goes on without an answer, and then repeats what was finished.
+            log.warning("commits_not_read lane=%s error=%s", lane, error)
+            return Beginning(partitions, [])
         new = [each for each in known if each.offset < 0 and each.topic not in resting]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
@@ -99,23 +107,6 @@ def start_at(
         return Beginning([each for each in known if each.offset >= 0 or each.topic in resting], begun)
 
     return begin
-
-
-def _known(
-    consumer: RawConsumer, partitions: list[TopicPartition], lane: Lane, must_know: set[str], resting: set[str]
-) -> list[TopicPartition]:
-    """Return what the group has committed; normal goes on without an answer, and then repeats what was finished.
-
-    Where nothing may be repeated it does not: the answer is late while a transaction that a killed member left open
-    has not run out of its time.
-    """
-    try:
-        return [_from_beginning(each, resting) for each in _committed(consumer, partitions)]
-    except BrokerError as error:
-        if any(each.topic in must_know for each in partitions):
-            raise
-        log.warning("commits_not_read lane=%s error=%s", lane, error)
-        return partitions
 
 
 def _from_beginning(place: TopicPartition, resting: set[str]) -> TopicPartition:

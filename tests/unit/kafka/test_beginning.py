@@ -40,13 +40,13 @@ def test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_
         broker.append("t", value)
     normal, shadow = (consumer_in(broker, settings.of(lane)) for lane in Lane)
     begin = start_at(settings, Lane.SHADOW, shadow, partial(consumer_in, broker))
-    known, begun = begin([TopicPartition("t", 0)])
+    known, begun = begin([TopicPartition("t", 0)], False)
     assert (known, [each.offset for each in begun]) == ([], [first])
     shadow.commit(offsets=begun, asynchronous=False)
 
     normal.commit(offsets=[TopicPartition("t", 0, 2)], asynchronous=False)
     broker.append("t", b"2")
-    known, begun = begin([TopicPartition("t", 0)])
+    known, begun = begin([TopicPartition("t", 0)], False)
     assert ([each.offset for each in known], begun) == ([first], [])
 
 
@@ -61,10 +61,10 @@ def test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says(
     broker.append(place, b"0")
     ours = consumer_in(broker, settings.of(lane))
     begin = start_at(settings, lane, ours, partial(consumer_in, broker))
-    known, begun = begin([TopicPartition(place, 0)])
+    known, begun = begin([TopicPartition(place, 0)], False)
     assert ([each.offset for each in known], begun) == ([OFFSET_BEGINNING], [])
     ours.commit(offsets=[TopicPartition(place, 0, 1)], asynchronous=False)
-    known, begun = begin([TopicPartition(place, 0)])
+    known, begun = begin([TopicPartition(place, 0)], False)
     assert ([each.offset for each in known], begun) == ([1], [])
 
 
@@ -73,5 +73,5 @@ def test_a_retry_topic_is_not_begun_anew_when_nobody_could_say_how_far_it_was_re
     broker.create_topic("t.retry")
     ours = consumer_in(broker, settings.normal)
     broker.stop()
-    known, begun = start_at(settings, Lane.NORMAL, ours)([TopicPartition("t.retry", 0)])
+    known, begun = start_at(settings, Lane.NORMAL, ours)([TopicPartition("t.retry", 0)], True)
     assert ([each.offset for each in known], begun) == ([OFFSET_INVALID], [])

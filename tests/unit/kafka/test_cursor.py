@@ -131,7 +131,7 @@ class Rig:
             settings=settings,
             listeners=Listeners([self]),
             gates=NoGates(),  # type: ignore[arg-type]
-            start_at=lambda places: Beginning(places, []),
+            start_at=lambda places, _: Beginning(places, []),
             clock=self.clock,
         )
         topic = TopicSettings("t", "t", max_messages=self.max_messages)
@@ -300,11 +300,31 @@ def test_a_fatal_error_ends_the_lane_although_it_does_not_call_itself_fatal(rig:
         rig.cursor.turn()
 
 
+def test_a_coordinator_that_moves_is_asked_again_where_the_lane_stands(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chances: list[bool] = []
+
+    def start_at(places: list[TopicPartition], last: bool) -> Beginning:
+        chances.append(last)
+        if len(chances) < 3:
+            raise BrokerError("not coordinator")
+        return Beginning(places, [])
+
+    monkeypatch.setattr(rig.parts, "start_at", start_at)
+    rig.assign(0)
+    assert chances == [False] * 3
+
+    monkeypatch.setattr("shadowstream.kafka.cursor.reader.BEGIN_S", 0.0)
+    rig.assign(0)
+    assert chances[3:] == [True]
+
+
 def test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = [TopicPartition("t", 0, 7)]
-    monkeypatch.setattr(rig.parts, "start_at", lambda _: Beginning([], begun))
+    monkeypatch.setattr(rig.parts, "start_at", lambda _, __: Beginning([], begun))
     rig.client.commit_error = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE)
     rig.client.failing = 2
     rig.cursor._assigned(rig.client, begun)  # type: ignore[arg-type]

@@ -12,6 +12,8 @@ before another attempt, and a thread carries it by ``send(None)``. Traps:
   (``test_a_message_with_outputs_is_counted_once_they_are_delivered_and_as_failed_when_one_is_lost``).
 * A batch that fails to the end is tried message by message, or one bad message would take the others with it
   (``test_a_batch_that_fails_is_tried_message_by_message``).
+* Work that is called off still steps over the other lane's messages, or a clean stop would leave the group standing
+  before what is handled (``test_work_that_is_called_off_ends_at_the_next_message_of_its_own``).
 * Work may be called off between two batches of one share: what is left is read again, what is done is not
   (``test_of_batches_that_are_called_off_the_finished_ones_are_not_read_again``).
 """
@@ -107,7 +109,7 @@ class Engine:
         piece, mine, attempt = tally.piece, self._mine, self._attempt
         made = self.desk.maker(piece, self._by_hand) if self.binding.by_hand else self._message
         for raw, reading in zip(piece.messages, self._readings.of(piece.messages, tally), strict=False):
-            if piece.cancelled:
+            if piece.cancelled and reading.kind not in self._foreign:
                 return
             if reading.kind is not mine:
                 self._aside(raw, reading, tally)

@@ -607,6 +607,33 @@ def test_of_batches_that_are_called_off_the_finished_ones_are_not_read_again(*, 
     assert rig.heard.total("outcomes") == ({"quarantined": 1} if fails else {"quarantined": 1, "handled": 2})
 
 
+def test_work_that_is_called_off_ends_at_the_next_message_of_its_own() -> None:
+    seen: list[int | None] = []
+
+    def handler(message: RawMessage) -> None:
+        seen.append(message.offset())
+        piece = source.get()
+        assert piece is not None
+        piece.cancelled = True
+
+    rig = Rig(lane=Lane.SHADOW, handler=handler)
+    piece = rig.carry(None, MARKED, None, None, MARKED, None)
+    assert seen == [1]
+    assert piece.lowest() == 4
+    assert Rig(lane=Lane.SHADOW, handler=handler).carry(MARKED, None).lowest() is None
+
+
+def test_what_is_not_to_be_trusted_is_left_where_it_is_when_work_is_called_off() -> None:
+    def handler(_: RawMessage) -> None:
+        piece = source.get()
+        assert piece is not None
+        piece.cancelled = True
+
+    rig = Rig(lane=Lane.SHADOW, handler=handler)
+    assert rig.carry(MARKED, None, [("x-shadow", b"")]).lowest() == 2
+    assert rig.exits.copies == []
+
+
 def test_a_batch_is_counted_once_however_often_its_piece_is_announced_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -6,7 +6,7 @@ import struct
 import time
 from collections import Counter
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -18,12 +18,14 @@ from tests.chaos.oracle import Commit, Logged, Place, Positions, Stand
 from tests.chaos.records import order_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from confluent_kafka import Message
 
     from containers.cluster.brokers import KafkaCluster
     from tests.chaos.load import Source
+
+T = TypeVar("T")
 
 OFFSETS = "__consumer_offsets"
 OFFSET_KEYS = (0, 1)
@@ -111,22 +113,16 @@ class Witness:
         """Return where each partition of these topics ends."""
         reader = self._reader()
         try:
-            return {
-                place: reader.get_watermark_offsets(TopicPartition(*place), timeout=READ_S, cached=False)[1]
-                for place in self._known(reader, topics)
-            }
+            return {place: self._end(reader, place) for place in self._known(reader, topics)}
         finally:
             reader.close()
 
     def _known(self, reader: Consumer, topics: Iterable[str]) -> list[Place]:
-        latest = time.monotonic() + READ_S
-        while True:
-            try:
-                return self._places(reader, topics)
-            except KafkaException:
-                if time.monotonic() > latest:
-                    raise
-                time.sleep(0.2)
+        return until_known(lambda: self._places(reader, topics))
+
+    def _end(self, reader: Consumer, place: Place) -> int:
+        asked = TopicPartition(*place)
+        return until_known(lambda: int(reader.get_watermark_offsets(asked, timeout=READ_S, cached=False)[1]))
 
     def log(self) -> list[Logged]:
         """Return every message in the log of the topics that the load writes to."""
@@ -198,3 +194,15 @@ def _key(key: bytes) -> tuple[str, Place | None]:
 def _text(data: bytes, at: int) -> tuple[str, int]:
     (size,) = struct.unpack_from(">h", data, at)
     return data[at + 2 : at + 2 + size].decode(), at + 2 + size
+
+
+def until_known(ask: Callable[[], T]) -> T:
+    """Ask again while the cluster does not know what is asked for: a topic or a partition that was just made."""
+    latest = time.monotonic() + READ_S
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > latest:
+                raise
+            time.sleep(0.2)

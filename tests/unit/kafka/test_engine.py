@@ -607,7 +607,9 @@ def test_of_batches_that_are_called_off_the_finished_ones_are_not_read_again(*, 
     assert rig.heard.total("outcomes") == ({"quarantined": 1} if fails else {"quarantined": 1, "handled": 2})
 
 
-def test_work_that_is_called_off_ends_at_the_next_message_of_its_own() -> None:
+@pytest.mark.parametrize("lane", Lane)
+def test_work_that_is_called_off_ends_at_the_next_message_of_its_own(lane: Lane) -> None:
+    ours, theirs = (None, MARKED) if lane is Lane.NORMAL else (MARKED, None)
     seen: list[int | None] = []
 
     def handler(message: RawMessage) -> None:
@@ -616,11 +618,10 @@ def test_work_that_is_called_off_ends_at_the_next_message_of_its_own() -> None:
         assert piece is not None
         piece.cancelled = True
 
-    rig = Rig(lane=Lane.SHADOW, handler=handler)
-    piece = rig.carry(None, MARKED, None, None, MARKED, None)
+    piece = Rig(lane=lane, handler=handler).carry(theirs, ours, theirs, theirs, ours, theirs)
     assert seen == [1]
     assert piece.lowest() == 4
-    assert Rig(lane=Lane.SHADOW, handler=handler).carry(MARKED, None).lowest() is None
+    assert Rig(lane=lane, handler=handler).carry(ours, theirs).lowest() is None
 
 
 def test_what_is_not_to_be_trusted_is_left_where_it_is_when_work_is_called_off() -> None:

@@ -17,7 +17,7 @@ from shadowstream.kafka.clock import Clock
 from shadowstream.kafka.strands import Threads
 from shadowstream.kafka.worker.assembly import Ground, Registration, assemble
 from shadowstream.testing import MemoryConsumer, MemoryProducer
-from tests.unit.simulation.oracle import IN, OUT, BrokenLawError
+from tests.unit.simulation.oracle import BURST, IN, OUT, BrokenLawError
 from tests.unit.simulation.stage import Process, StageEvent, StageQueue
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ REPORT_S = 0.1
 TURN_S = 1.0
 """How long a turn takes at most, without what callbacks take: a poll, a wait for room."""
 EPSILON_S = 1e-6
+REFUSED = {"wait", "park", "shed"}
 
 
 class HandlerError(Exception):
@@ -155,6 +156,7 @@ class Member(Process):
         self.running: dict[Any, Sent] = {}
         self.last: dict[tuple[int, Any], int] = {}
         self.again: set[int] = set()
+        self.attempts = 0
         chance = world.stage.chance.random
         clock = Clock(monotonic=world.broker.clock.monotonic, wall=world.broker.clock.time, chance=chance)
         ground: Any = Ground(self.consumer, self.producer, self._crew, clock, partial(StageEvent, world.stage))
@@ -262,6 +264,8 @@ class Member(Process):
             return
         if isinstance(event, Carried):
             self.world.oracle.counts[self.lane].update(event.outcomes)
+            if REFUSED & event.verdicts.keys() and self.attempts < BURST:
+                raise BrokenLawError(f"law 6: {self} is refused before it has used what is its own: {event.verdicts}")
         elif isinstance(event, Rebalanced):
             gone = {partition for _, partition in event.partitions}
             self.last = {strand: at for strand, at in self.last.items() if strand[0] not in gone}
@@ -313,6 +317,7 @@ class Member(Process):
     @contextmanager
     def _begun(self, message: Any, now: float | None = None) -> Iterator[Sent]:
         oracle = self.world.oracle
+        self.attempts += 1
         sent = oracle.begins(self, message, self.world.broker.clock.time() if now is None else now)
         strand = self._strand(sent)
         if strand is not None:

@@ -32,6 +32,8 @@ DEAD = {Lane.NORMAL: f"{IN}.dlq", Lane.SHADOW: f"{IN}.shadow.dlq"}
 PARKED = f"{IN}.shadow.parked"
 QUARANTINE = f"{IN}.quarantine"
 ROUNDED_S = 1e-3
+BURST = 2
+"""What a limit lets through at once."""
 COPIES = (*DEAD.values(), PARKED, QUARANTINE)
 
 

@@ -28,7 +28,7 @@ from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.lane import Lane
 from shadowstream.testing import Broker
 from tests.unit.simulation.member import Member, World
-from tests.unit.simulation.oracle import COPIES, HEADER, IN, OUT, BrokenLawError, Oracle, Sent
+from tests.unit.simulation.oracle import BURST, COPIES, HEADER, IN, OUT, BrokenLawError, Oracle, Sent
 from tests.unit.simulation.stage import Stage, StageEvent
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ PROTOCOLS: dict[str, dict[str, str]] = {
 }
 ARRIVE_S = {Lane.NORMAL: 200.0, Lane.SHADOW: 400.0}
 END_S = 40.0
-LIMITED = {"rate_limit": {f"shadow.{IN}": {"hard": "5/s", "burst": 2}}}
+RATE = {"hard": "5/s", "burst": BURST}
+LIMITS: dict[str, dict[str, Any]] = {"none": {}, "shadow": {f"shadow.{IN}": RATE}, "fallback": {IN: RATE}}
+"""Which lanes have a limit: none, shadow alone, or both, shadow by falling back to normal's."""
 BROKEN = {"shadow": {"kafka": {"group.id": "g"}}}
 KINDS = ("normal", "normal", "shadow", "shadow", "bare", "bad", "two", "expiring")
 
 
 @cache
-def settings(
-    protocol: str, ways: tuple[str, int], on_limit: str, *, limited: bool, broken: bool = False
-) -> ss.Settings:
+def settings(protocol: str, ways: tuple[str, int], on_limit: str, *, limit: str, broken: bool = False) -> ss.Settings:
     """Return a service's settings; the two lanes share their topic."""
     order, concurrency = ways
     document: dict[str, Any] = {
@@ -71,7 +71,7 @@ def settings(
             OUT: {},
         },
         "worker": {"drain": "4s", "revoke": "3s", "batch": 8},
-        **(LIMITED if limited else {}),
+        "rate_limit": LIMITS[limit],
         **(BROKEN if broken else {}),
     }
     with TemporaryDirectory() as folder:
@@ -90,20 +90,20 @@ class History(RuleBasedStateMachine):
         ways=st.sampled_from([("partition", 1), ("partition", 2), ("key", 3), ("none", 3)]),
         style=st.sampled_from(["plain", "plain", "batch", "by_hand"]),
         on_limit=st.sampled_from(["wait", "park", "shed"]),
-        limited=st.booleans(),
+        limit=st.sampled_from([*LIMITS]),
         members=st.lists(st.sampled_from(Lane), max_size=4),
     )
     def begin(
-        self, seed: int, ways: tuple[str, int], style: str, on_limit: str, limited: bool, members: list[Lane]
+        self, seed: int, ways: tuple[str, int], style: str, on_limit: str, limit: str, members: list[Lane]
     ) -> None:
         logging.disable(logging.CRITICAL)
         stage = Stage(seed)
         broker = Broker(stage.clock, pick=lambda ready, _: int(stage.chance.random() * len(ready)))
         for topic, partitions in {IN: PARTITIONS, OUT: 1, **dict.fromkeys(COPIES, 1)}.items():
             broker.create_topic(topic, partitions)
-        ours = settings(self.protocol, ways, "wait" if style == "batch" else on_limit, limited=limited)
+        ours = settings(self.protocol, ways, "wait" if style == "batch" else on_limit, limit=limit)
         release = {lane: StageEvent(stage) for lane in Lane}
-        oracle = Oracle(broker, sheds=limited and on_limit == "shed")
+        oracle = Oracle(broker, sheds=limit != "none" and on_limit == "shed")
         self.world = World(stage, broker, oracle, ours, release, style)
         self.members: list[Member] = []
         self.number = 0
@@ -347,7 +347,7 @@ def _headers(kind: str, expires_at: int | None) -> Headers | None:
 
 def _no_lane_from_wrong_settings(protocol: str) -> None:
     """Law 7: normal is built, shadow is not."""
-    wrong = settings(protocol, ("partition", 1), "wait", limited=False, broken=True)
+    wrong = settings(protocol, ("partition", 1), "wait", limit="none", broken=True)
     for refused in (lambda: wrong.of(Lane.SHADOW), lambda: assemble(wrong, Lane.SHADOW, [_nobody()], _silent())):
         try:
             refused()

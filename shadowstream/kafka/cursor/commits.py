@@ -103,6 +103,11 @@ class Commits:
                     due[place] = snapshot
         return due
 
+    def owed(self, places: Iterable[Place]) -> bool:
+        """Tell whether something of these partitions is to be committed, apart from the transactional ones."""
+        windows = (self.windows.get(place) for place in places if place[0] not in self._shelves)
+        return any(window is not None and window.due() is not None for window in windows)
+
     def written_down(self, places: Sequence[Place]) -> bool:
         """Commit where these partitions begin, the transactional ones too; tell whether all is committed."""
         if due := self.due(places):

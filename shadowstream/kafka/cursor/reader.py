@@ -15,6 +15,10 @@ One thread owns the consumer and never runs a handler, so polling goes on whatev
   (``test_a_coordinator_that_moves_is_asked_again_where_the_lane_stands``).
 * Where a new shadow group begins must outlive a crash before the first tick: it reads nothing before that is committed
   (``test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins``).
+* close() gives partitions too, when the group is shared out anew just then
+  (``test_partitions_that_are_given_to_a_lane_that_ends_are_taken_and_not_asked_for``).
+* While the group is shared out anew a commit is refused for a moment, and the last one has no next tick
+  (``test_a_last_commit_that_is_refused_is_tried_again``).
 * A handler may outlive its partition: a stop waits for it, or it would be cut off half-way
   (``test_a_stop_waits_for_a_handler_that_outlived_its_partition``).
 * librdkafka calls the revoke callback from close() too: by then there are no windows and it does nothing.
@@ -222,6 +226,14 @@ class Cursor:
     # Rebalances: called by the client from within poll() and close(), on the owner thread.
 
     def _assigned(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
+        # What is given to a lane that ends is taken, so that the group goes on, and not read.
+        places = partitions if self._asked_to_stop.is_set() else self._opened(partitions)
+        (consumer.incremental_assign if self._parts.incremental else consumer.assign)(places)
+        self._tell_paused()
+        self._announce("assigned", partitions)
+
+    def _opened(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Open the books of new partitions; returns where each is to be read from."""
         until = self._now() + BEGIN_S
         known, begun = self._beginning(partitions, until)
         for each in known:
@@ -230,9 +242,7 @@ class Cursor:
             window = Window(each.offset if each.offset >= 0 else None)
             self._commits.opened((each.topic, each.partition), window)
         self._write_down(_places(begun), until)
-        (consumer.incremental_assign if self._parts.incremental else consumer.assign)([*known, *begun])
-        self._tell_paused()
-        self._announce("assigned", partitions)
+        return [*known, *begun]
 
     def _beginning(self, partitions: list[TopicPartition], until: float) -> Beginning:
         """Ask where the lane stands until it is said: a coordinator that moves refuses it for a moment."""
@@ -273,6 +283,9 @@ class Cursor:
             self._parts.room.wait(0.01)
         quiet = all(window.quiet() for window in windows)
         self._commits.commit(places, wait=True)
+        while self._commits.owed(places) and self._now() < until:
+            self._parts.stopping.wait(AGAIN_S)
+            self._commits.commit(places, wait=True)
         self._commits.forget(places)
         return quiet
 
@@ -295,6 +308,7 @@ class Cursor:
 
     def close(self) -> None:
         """Drain, commit, and leave the group."""
+        self.stop()
         until = self._now() + self._parts.settings.drain_s
         quiet = self._drain(list(self._windows), self._parts.settings.drain_s)
         # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.

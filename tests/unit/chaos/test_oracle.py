@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos import oracle
 from tests.chaos.oracle import Commit, Stand
-from tests.chaos.records import Kind
+from tests.chaos.records import Kind, Told
 from tests.unit.chaos.evidence import KEYED, TOPIC, entry, sound
 
 if TYPE_CHECKING:
@@ -142,6 +142,23 @@ def test_a_position_that_goes_back_is_found() -> None:
     latest = evidence.commits[-1]
     evidence.commits.append(replace(latest, position=latest.position - 3, at_ns=latest.at_ns + 1))
 
+    assert found(evidence) == {law(oracle.no_position_goes_back)}
+
+
+def test_a_position_goes_back_only_to_a_commit_that_was_said_before_and_not_answered() -> None:
+    evidence = sound()
+    latest = evidence.commits[-1]
+    before = next(
+        each
+        for each in evidence.commits
+        if (each.lane, each.place) == (latest.lane, latest.place) and each.position < latest.position
+    )
+    evidence.commits += [replace(before, at_ns=latest.at_ns + 1), replace(latest, at_ns=latest.at_ns + 2)]
+    assert found(evidence) == {law(oracle.no_position_goes_back)}
+
+    evidence.journals.told.append(Told("commit-failed", latest.lane, "_TIMED_OUT", 1, "p"))
+    assert found(evidence) == set()
+    evidence.commits.remove(before)
     assert found(evidence) == {law(oracle.no_position_goes_back)}
 
 

@@ -351,6 +351,29 @@ def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
     assert not rig.cursor.hung
 
 
+def test_partitions_that_are_given_to_a_lane_that_ends_are_taken_and_not_asked_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rig.parts, "start_at", lambda *_: pytest.fail("asked"))
+    monkeypatch.setattr(rig.client, "close", lambda: rig.assign(0))
+    rig.cursor.close()
+    assert rig.client.assigned == [[]]
+    assert rig.cursor._windows == {}
+
+
+def test_a_last_commit_that_is_refused_is_tried_again(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    rig.lay_out(1)
+    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.lay_out(2)
+    rig.client.commit_error = KafkaError(KafkaError.ILLEGAL_GENERATION)
+    rig.turn_until(lambda: rig.handled == [1, 2])
+    rig.client.failing = 2
+    rig.cursor.close()
+    assert rig.client.commits[-1] == (False, {("t", 0): 3})
+
+
 def test_a_stop_waits_for_a_handler_that_outlived_its_partition() -> None:
     rig = Rig(drain_s=0.05)
     rig.lay_out(1)

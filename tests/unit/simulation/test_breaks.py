@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from pytest import MonkeyPatch  # noqa: PT013 - a type
 
+# Against a history that never ends, on a machine that does much else.
+pytestmark = pytest.mark.timeout(900)
+
 HISTORIES = 500
 
 

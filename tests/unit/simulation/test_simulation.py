@@ -6,6 +6,9 @@ import pytest
 
 from tests.unit.simulation.play import PROTOCOLS, play
 
+# Against a history that never ends, on a machine that does much else.
+pytestmark = pytest.mark.timeout(900)
+
 HISTORIES = 340
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka.admin import AdminClient, ClusterMetadata, MemberAssignment
 from confluent_kafka.cimpl import NewTopic
 
 from containers.cluster.links import Link, Toxiproxy
@@ -217,6 +217,17 @@ class KafkaCluster:
             )
         return False
 
+    def members(self, group: str) -> list[str]:
+        """Say of each member of a group what it has been given; for people who look for what is stuck."""
+        try:
+            told = self.admin.describe_consumer_groups([group], request_timeout=3)[group].result(ANSWER_S)
+        except KafkaException as error:
+            return [str(error)]
+        return [
+            f"{each.client_id} {each.member_id}: {_given(each.assignment)}; wanted {_given(each.target_assignment)}"
+            for each in told.members
+        ]
+
     def coordinator(self, group: str) -> int | None:
         """Give the number of the broker that keeps this group's offsets; None while nobody says."""
         try:
@@ -232,6 +243,11 @@ class KafkaCluster:
         except KafkaException:
             return None
         return found[partition].leader if partition in found and found[partition].leader > 0 else None
+
+
+def _given(assignment: MemberAssignment | None) -> list[str]:
+    places = [] if assignment is None else assignment.topic_partitions
+    return sorted(f"{each.topic}[{each.partition}]" for each in places)
 
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float) -> None:

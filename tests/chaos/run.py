@@ -174,6 +174,9 @@ class Ground:
         while not condition():
             if time.monotonic() > until:
                 say(f"NOT within {seconds:g} s: {what}; behind: {', '.join(self.witness.behind())}")
+                for group in GROUPS.values():
+                    for member in self._cluster.members(group):
+                        say(f"group {group}: {member}")
                 self.fleet.troubles.append(f"not within {seconds:g} s: {what}")
                 return
             time.sleep(LOOK_S)

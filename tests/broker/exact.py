@@ -30,6 +30,7 @@ import confluent_kafka
 import shadowstream as ss
 from shadowstream.events import Listeners
 from shadowstream.kafka.clients import producer_properties
+from shadowstream.kafka.transactions.aside import Aside
 from shadowstream.kafka.worker.assembly import Ground, Registration, assemble
 from shadowstream.lane import Lane
 
@@ -40,10 +41,10 @@ producer = ss.Producer(settings)
 
 class Doomed(confluent_kafka.Producer):
     # Everything is with the broker by then, and nobody has committed it.
-    def send_offsets_to_transaction(self, *given):
+    def send_offsets_to_transaction(self, offsets, membership, _seconds):
         self.flush()
         self.meet("before the offsets")
-        super().send_offsets_to_transaction(*given)
+        super().send_offsets_to_transaction(offsets, membership, 10)
         self.meet("before the commit")
 
     def commit_transaction(self, *given):
@@ -60,7 +61,9 @@ def handler(message):
     producer.produce(out, message.value(), message.key())
 
 
-ground = Ground(producer=lambda ours, **more: Doomed(producer_properties(ours) | more))
+# Whoever stands still is to be refused for being no member any more, not left behind by its own patience before that.
+aside = (lambda make, _: make()) if int(number) == signal.SIGSTOP else Aside
+ground = Ground(producer=lambda ours, **more: Doomed(producer_properties(ours) | more), aside=aside)
 assemble(settings, Lane(lane), [Registration(topic, topic, handler)], Listeners([]), ground).run()
 """
 

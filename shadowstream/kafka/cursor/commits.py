@@ -128,8 +128,12 @@ class Commits:
             self.committed(error.args[0], offsets)
 
     def committed(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
-        """Take the broker's answer; what failed is due again on the next tick, if the partition is still ours."""
+        """Take the broker's answer to the commit that it was asked for last."""
         self._answer_until = 0.0
+        self.settled(error, partitions)
+
+    def settled(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
+        """Note how a commit ended, however it was made; what failed is due again, if the partition is still ours."""
         for each in partitions or ():
             window = self.windows.get((each.topic, each.partition))
             failure = error or each.error

@@ -9,6 +9,8 @@ Traps:
 * A consumer that was put out of its group, and has not been told yet, may commit for a group without being a member of
   it: brokers let that pass, as from an administrator. So the offsets are sent by members only
   (``test_a_consumer_that_was_put_out_commits_nothing``).
+* When nobody knows how a transaction ended, none may follow it: its offsets would be taken for done, and its outputs
+  may be lost (``test_after_a_transaction_of_unknown_end_none_is_begun``).
 * The offsets are sent with the membership of the moment when the books were looked at: whatever changes afterwards, the
   brokers refuse what was true before (``test_a_member_that_was_replaced_while_it_stood_still_commits_nothing``).
 """
@@ -77,7 +79,8 @@ class Rounds:
         """Partitions that get one of their own, with a copy that could not be delivered, and when to try again."""
         self._at = self._not_before = 0.0
         self._over: BrokerError | None = None
-        self._throttle = Throttle(log.error)
+        """Why no transaction is begun any more: what was in the last one may be neither committed nor aborted."""
+        self._throttle = Throttle(log.warning)
 
     def begin(self, stopped: Event) -> None:
         """Take over the transactional id, before anything is read: what a predecessor left open is ended by that.
@@ -105,7 +108,8 @@ class Rounds:
 
     def finish(self, places: Iterable[Place]) -> None:
         """Commit what is finished in these partitions, in bounded time: they are about to go."""
-        if not (ours := [place for place in places if place in self._books.windows and place[0] in self._shelves]):
+        ours = [place for place in places if place in self._books.windows and place[0] in self._shelves]
+        if not ours or self._over is not None:
             return
         self._next = deque(self._groups(ours, self._now()))
         self._to_the_end(FINISH_S)
@@ -141,8 +145,6 @@ class Rounds:
             while (self._open or self._next) and self._now() < until:
                 self._work(until)
         except BrokerError as error:
-            self._over = error
-            self._open.clear()
             log.error("transactions_over error=%s", error)  # noqa: TRY400 - a clear line, not a traceback
 
     def _call_off(self, why: str) -> None:
@@ -151,15 +153,21 @@ class Rounds:
             self._to_the_end(CALL_OFF_S)
 
     def _work(self, until: float) -> None:
-        while self._open or self._next:
-            if not self._open:
-                self._start(self._next.popleft())
-            elif (ending := self._transaction.go_on(max(until - self._now(), 0.0))) is None:
-                return
-            elif ending.error is None:
-                self._committed()
-            else:
-                self._aborted(ending.error)
+        try:
+            while self._open or self._next:
+                if not self._open:
+                    self._start(self._next.popleft())
+                elif (ending := self._transaction.go_on(max(until - self._now(), 0.0))) is None:
+                    return
+                elif ending.error is None:
+                    self._committed()
+                else:
+                    self._aborted(ending.error)
+        except BrokerError as error:
+            self._over = error
+            self._open.clear()
+            self._next.clear()
+            raise
 
     def _start(self, places: list[Place]) -> None:
         member: object = self._parts.consumer.consumer_group_metadata()
@@ -197,12 +205,12 @@ class Rounds:
             self._slow.pop(share.place, None)
             for entry in share.entries:
                 self._tell(entry, None)
-        self._books.committed(None, _offsets(shares))
+        self._books.settled(None, _offsets(shares))
 
     def _aborted(self, error: KafkaError) -> None:
         """Give back what was taken, without what can never be delivered."""
         shares, self._open = self._open, []
-        self._books.committed(error, _offsets(shares))
+        self._books.settled(error, _offsets(shares))
         better = False
         for share in shares:
             found = findings(share.entries)

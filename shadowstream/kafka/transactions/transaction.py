@@ -128,7 +128,7 @@ class Transaction:
         while self._step is not Step.IDLE:
             before = self._step
             self._take(before, max(until - self._now(), 0.0))
-            if self._called_off is not None and before in {Step.FILLING, Step.SENDING}:
+            if self._called_off is not None and self._step in {Step.FILLING, Step.SENDING}:
                 self._abort(self._called_off)
             if self._step is before:
                 return None

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, TopicPartition
 
 import shadowstream as ss
+from shadowstream.errors import BrokerError
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
 from shadowstream.testing import Broker, Clock, MemoryConsumer
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from shadowstream.config import Settings
 
 
-def settings_with(folder: Path, reset: str) -> Settings:
+def settings_with(folder: Path, reset: str, *, transactional: bool = False) -> Settings:
     file = folder / "shadowstream.yaml"
     kafka = f"{{bootstrap.servers: 'h:1', group.id: g, auto.offset.reset: {reset}}}"
-    file.write_text(f"service: s\nkafka: {kafka}\ntopics: {{t: {{rounds: 1}}}}\n")
+    topic = f"{{rounds: 1, transactional: {str(transactional).lower()}}}"
+    file.write_text(f"service: s\nkafka: {kafka}\ntopics: {{t: {topic}}}\n")
     return ss.load(str(file))
 
 
@@ -75,3 +77,19 @@ def test_a_retry_topic_is_not_begun_anew_when_nobody_could_say_how_far_it_was_re
     broker.stop()
     known, begun = start_at(settings, Lane.NORMAL, ours)([TopicPartition("t.retry", 0)], True)
     assert ([each.offset for each in known], begun) == ([OFFSET_INVALID], [])
+
+
+@pytest.mark.parametrize("transactional", [False, True])
+def test_where_nothing_may_be_repeated_normal_does_not_begin_without_knowing_what_is_committed(
+    tmp_path: Path, transactional: bool
+) -> None:
+    settings, broker = settings_with(tmp_path, "earliest", transactional=transactional), Broker(Clock())
+    broker.create_topic("t")
+    begin = start_at(settings, Lane.NORMAL, consumer_in(broker, settings.normal), partial(consumer_in, broker))
+    broker.faults.down = True
+    places = [TopicPartition("t", 0)]
+    if transactional:
+        with pytest.raises(BrokerError, match="committed offsets cannot be read"):
+            begin(places, True)
+    else:
+        assert begin(places, True) == (places, [])

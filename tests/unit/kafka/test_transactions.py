@@ -6,11 +6,12 @@ import json
 from collections import Counter, defaultdict
 from contextvars import copy_context
 from functools import partial
+from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 import shadowstream as ss
 from shadowstream.config import TopicSettings
@@ -19,8 +20,7 @@ from shadowstream.events import Carried, CommitFailed, Listeners
 from shadowstream.gate import Verdict
 from shadowstream.kafka.clients import consumer_properties, producer_properties
 from shadowstream.kafka.clock import Clock as Moments
-from shadowstream.kafka.offsets import Piece
-from shadowstream.kafka.transactions.joining import _ShelfGate
+from shadowstream.kafka.offsets import Done, Piece, Window
 from shadowstream.kafka.transactions.ledger import Entry, Shelf
 from shadowstream.kafka.transactions.outbox import Output
 from shadowstream.kafka.worker.assembly import Ground, Registration, assemble
@@ -28,7 +28,7 @@ from shadowstream.lane import Lane
 from shadowstream.testing import Broker, Clock, MemoryConsumer, MemoryProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from pathlib import Path
 
     from confluent_kafka import Message as RawMessage
@@ -141,10 +141,10 @@ class House:
         self.settings = ss.load(path, environ={})
         self.producer = ss.Producer(self.settings, client_of=self._producer_of)  # type: ignore[arg-type]
 
-    def send(self, values: str, *, topic: str = "in", partition: int = 0, headers: Any = None) -> None:
-        """Produce each letter as a message, keyed by itself, from outside."""
+    def send(self, values: Iterable[str], *, topic: str = "in", partition: int = 0, headers: Any = None) -> None:
+        """Produce each of them, a letter mostly, as a message from outside, keyed by its first letter."""
         for value in values:
-            self._outer.produce(topic, value, value, partition=partition, headers=headers)
+            self._outer.produce(topic, value, value[:1], partition=partition, headers=headers)
         assert self._outer.flush() == 0
 
     def transactional(self) -> MemoryProducer:
@@ -364,28 +364,53 @@ def test_whoever_asked_is_told_once_when_it_is_committed_and_may_raise(house: Ho
 # Who is answered for
 
 
-def test_outputs_go_by_what_the_commit_says_and_not_by_what_is_done(house: House) -> None:
+def test_what_is_finished_above_the_commit_is_said_in_it_and_out(house: House) -> None:
     house.send("abcd")
     house.kept = lambda raw: raw.value() == b"b"
     house.lane(passing_on(house))
     house.turns(until=lambda: house.stands() == {0: 1})
     assert house.seen() == ["a", "c", "d"], "what is finished above the commit is said in it, and is out"
+    (ledger,) = [window.ledger for place, window in house.cursors[0]._windows.items() if place == ("in", 0)]
+    assert ledger is not None
+    # As if a hand had put its output down, and had not come to count its message as done.
+    ledger.put(Entry(1, [Output("out", "put down", None, -1, 0, None)], house.crews["normal"].later[0]))
+    house.send("e")
+    house.turns(until=lambda: "e" in house.seen())
+    assert house.seen() == ["a", "c", "d", "e"]
     house.crews["normal"].carry(house.crews["normal"].later.pop())
-    house.turns(until=lambda: house.stands() == {0: 4})
-    assert house.seen() == ["a", "b", "c", "d"]
+    house.turns(until=lambda: house.stands() == {0: 5})
+    assert house.seen() == ["a", "b", "c", "d", "e", "put down"]
 
 
-def test_what_the_commit_cannot_say_stays_where_it_is() -> None:
-    shelf = Shelf(TopicSettings("in", "in"))
-    ledger = shelf.ledger()
-    piece = Piece([])
-    entries = [Entry(offset, [Output("out", "v", None, -1, 0, None)], piece) for offset in (3, 4, 9)]
+def test_outputs_go_by_what_the_commit_says_and_not_by_what_is_done() -> None:
+    shelf = Shelf(TopicSettings("in", "in", max_messages=100_000))
+    window, chance = Window(0), Random(1)
+    window.ledger = ledger = shelf.ledger()
+    finished = set()
+    for offset in range(40_000):
+        piece = Piece([Message(topic="in", partition=0, offset=offset, value=b"v")])
+        window.opened(piece)
+        if offset and chance.random() < 0.5:
+            ledger.put(Entry(offset, [Output("out", "v", None, -1, 0, None)], piece))
+            piece.done = 1
+            finished.add(offset)
+    due = window.due()
+    assert due is not None
+    said = Done.read(due.metadata, due.offset)
+    taken = {entry.offset for entry in ledger.take(due.covers)}
+    assert taken == {offset for offset in finished if offset in said}
+    assert 0 < len(taken) < len(finished), "a broker does not take so long a list"
+
+
+def test_what_is_put_back_comes_first_again() -> None:
+    ledger = Shelf(TopicSettings("in", "in")).ledger()
+    entries = [Entry(offset, [Output("out", "v", None, -1, 0, None)], Piece([])) for offset in (3, 4, 9)]
     for entry in entries:
         ledger.put(entry)
     assert ledger.take(lambda offset: offset < 5) == entries[:2]
     assert ledger.take(lambda offset: offset < 5) == []
     ledger.put_back(entries[:1])
-    assert ledger.take(lambda offset: True) == [entries[0], entries[2]], "in their order"
+    assert ledger.take(lambda offset: True) == [entries[0], entries[2]]
 
 
 def test_a_restart_between_produce_and_commit_repeats_the_handler_and_not_the_output(house: House) -> None:
@@ -499,6 +524,42 @@ def test_an_id_that_cannot_be_had_stops_the_lane(house: House) -> None:
     house.transactional().init_transactions = refused  # type: ignore[method-assign, assignment]
     with pytest.raises(BrokerError, match=r"lane normal: transactions under the id g\..*not yours"):
         cursor.run()
+
+
+def test_after_a_transaction_of_unknown_end_none_is_begun(house: House) -> None:
+    house.configure(kafka={"partition.assignment.strategy": "cooperative-sticky"})
+    house.send("a")
+    house.send("b", partition=1)
+    cursor = house.lane(passing_on(house))
+    transactional = house.transactional()
+    ends = transactional.commit_transaction
+
+    def unknown(seconds: float) -> None:
+        raise KafkaException(KafkaError(KafkaError._FENCED, "who knows", fatal=True))
+
+    rounds = cursor._commits._rounds
+    assert rounds is not None
+    transactional.commit_transaction = never  # type: ignore[method-assign]
+    house.turns(until=lambda: rounds._open)
+    house.send("c", partition=1)
+    house.turns()
+    transactional.commit_transaction = unknown  # type: ignore[method-assign, assignment]
+    cursor._revoked(cursor._consumer, [TopicPartition("in", 0)])
+    transactional.commit_transaction = ends  # type: ignore[method-assign]
+    transactional.abort_transaction()
+    cursor._revoked(cursor._consumer, [TopicPartition("in", 1)])
+    assert (house.stands(), house.seen()) == ({}, []), "neither the offset nor the output"
+    with pytest.raises(BrokerError, match="who knows"):
+        cursor.turn()
+
+
+def test_a_transaction_that_ends_is_no_answer_to_a_commit_beside_it(house: House) -> None:
+    cursor = house.lane(passing_on(house))
+    commits = cursor._commits
+    commits._answer_until = 5.0
+    house.send("a")
+    house.turns(until=lambda: house.stands() == {0: 1})
+    assert commits._answer_until == 5.0
 
 
 # Partitions that come and go
@@ -630,6 +691,7 @@ def test_an_output_too_large_for_the_broker_dead_letters_its_source_and_no_other
     (error,) = told["x"]
     assert error is not None
     assert error.code() == KafkaError.MSG_SIZE_TOO_LARGE
+    assert house.cursors[0]._parts.shelves["in"].level() == 0, "nothing counts as waiting any more"
     house.turns(until=lambda: house.outcomes() == {"handled": 2, "failed": 1})
 
 
@@ -643,6 +705,21 @@ def test_an_output_of_no_known_kind_dead_letters_its_source(house: House) -> Non
     house.lane(handler)
     house.turns(until=lambda: house.stands() == {0: 3})
     assert (house.seen(), house.seen("in.dlq")) == (["a", "b"], ["x"])
+
+
+def test_a_dead_letter_too_large_for_the_broker_goes_without_its_value(house: House) -> None:
+    large = "x" * 2950
+    house.send([large, "a"])
+    house.broker.max_message_bytes = 3000
+
+    def handler(message: ss.Message) -> None:
+        house.producer.produce("out", message.value())
+        if message.value() != b"a":
+            raise ValueError("poison")
+
+    house.lane(handler)
+    house.turns(until=lambda: house.stands() == {0: 2})
+    assert (house.seen(), house.seen("in.dlq")) == (["a"], [""])
 
 
 def test_a_dead_letter_that_cannot_be_delivered_holds_up_its_own_partition_only(house: House) -> None:
@@ -680,21 +757,41 @@ def test_what_one_call_produces_has_a_bound(house: House) -> None:
     assert (house.seen(committed=False), house.seen("in.dlq")) == ([], ["a"])
 
 
-def test_no_handler_begins_while_the_shelf_is_full_and_the_owner_commits_early(house: House) -> None:
-    house.configure({"max_messages": 2}, worker={"commit_every": "1h"})
+def test_no_handler_begins_while_the_shelf_is_full(house: House) -> None:
+    house.configure({"max_messages": 2})
+    house.lane(passing_on(house))
+    house.turns()
+    shelf = house.cursors[0]._parts.shelves["in"]
+    gate = house.crews["normal"].engine.binding.gate
+    two = Entry(0, [Output("out", "v", None, -1, 0, None)] * 2, Piece([]))
+    shelf.change([two], 1)
+    ticket = gate.enter(0.0)
+    assert (ticket.verdict, ticket.by, ticket.wait_s > 0) == (Verdict.WAIT, "transaction", True)
+    assert house.crews["normal"].engine.unsettled() == 2, "they count as read and not finished"
+    shelf.change([two], -1)
+    assert gate.enter(0.0).verdict is Verdict.ADMIT
+
+
+def test_the_bound_in_bytes_fills_the_shelf_too() -> None:
+    shelf = Shelf(TopicSettings("in", "in", max_messages=10, max_bytes=100))
+    ledger = shelf.ledger()
+    entry = Entry(0, [Output("out", "v" * 60, b"k" * 40, -1, 0, None)], Piece([]))
+    ledger.put(entry)
+    assert (shelf.full(), shelf.weight()) == (True, 10)
+    ledger.committed(ledger.take(lambda _: True))
+    assert (shelf.full(), shelf.weight()) == (False, 0)
+
+
+def test_a_shelf_that_is_half_full_is_committed_before_its_time(house: House) -> None:
+    house.configure({"max_messages": 10}, worker={"commit_every": "1h"})
     house.send("a")
     house.lane(passing_on(house))
     house.turns(until=lambda: house.stands() == {0: 1})
-    house.send("bcdef")
-    # One turn's batch fills the shelf: hands must wait, and here they wait on the owner's own thread.
-    shelf = house.cursors[0]._parts.shelves["in"]
-    gate = house.crews["normal"].engine.binding.gate
-    assert isinstance(gate, _ShelfGate)
-    shelf.change([Entry(0, [Output("out", "v", None, -1, 0, None)] * 2, Piece([]))], 1)
-    ticket = gate.enter(0.0)
-    assert (ticket.verdict, ticket.by, ticket.wait_s > 0) == (Verdict.WAIT, "transaction", True)
-    shelf.change([Entry(0, [Output("out", "v", None, -1, 0, None)] * 2, Piece([]))], -1)
-    assert gate.enter(0.0).verdict is Verdict.ADMIT
+    house.send("bcde")
+    house.turns()
+    assert house.stands() == {0: 1}, "four of ten may wait"
+    house.send("f")
+    house.turns(until=lambda: house.stands() == {0: 6})
 
 
 def test_a_full_shelf_lets_hands_in_when_no_commit_can_empty_it(house: House) -> None:

@@ -112,8 +112,9 @@ class Service:
         path = self._folder / "journal"
         if not path.exists():
             return []
-        # The last line may be half written only by a torn disk, never by a killed process: each is one write.
-        entries = [Entry(*json.loads(line)) for line in path.read_text().splitlines()]
+        # Each line is one write, so a killed process leaves none half written; a reader beside it may see half of one.
+        whole = path.read_text().rpartition("\n")[0]
+        entries = [Entry(*json.loads(line)) for line in whole.splitlines()]
         return [entry for entry in entries if entry.what == what and lane in (None, entry.lane)]
 
     def done(self, lane: Lane) -> Counter[str]:

@@ -193,19 +193,19 @@ class Producer:
     ) -> tuple[Any, OnDelivery | None]:
         """Tie a message to the one that is being handled: into its transaction, or else by holding its offset back."""
         if isinstance(origin, Outbox):
-            lane = Lane.NORMAL if client is self._normal else Lane.SHADOW
-            if self._settings.of(lane).kafka["bootstrap.servers"] == origin.cluster:
+            if origin.cluster == self._cluster_of(client):
                 return origin, on_delivery
             # A transaction ends at its cluster.
             origin = origin.piece
-        return client, self._held(origin, client, on_delivery)
-
-    def _held(self, piece: Piece, client: RawProducer, on_delivery: OnDelivery | None) -> OnDelivery | None:
-        held = piece.hold_current()
+        held = origin.hold_current()
         if held is None:
-            return on_delivery
+            return client, on_delivery
         self._poll_in_background(client)
-        return partial(_delivered, piece, *held, on_delivery)
+        return client, partial(_delivered, origin, *held, on_delivery)
+
+    def _cluster_of(self, client: RawProducer) -> object:
+        lane = Lane.NORMAL if client is self._normal else Lane.SHADOW
+        return self._settings.of(lane).kafka["bootstrap.servers"]
 
     def _poll_in_background(self, client: RawProducer) -> None:
         if client in self._served:

@@ -92,11 +92,15 @@ class Piece:
 
     def hold_current(self) -> tuple[Token, RawMessage] | None:
         """Keep what is being handled uncommitted until `release`; None when nothing is being handled."""
-        if not (raws := self.at_hand()):
+        # Each output asks: what `at_hand` and `learn_late` would do costs twice as much by calling them.
+        if self.done >= len(self.messages):
             return None
-        token = self.hold(raws[0])
-        self.learn_late(raws)
-        return token, raws[0]
+        raw = self._given[0] if self._given else self.messages[self.done]
+        token = self.hold(raw)
+        self.ends.setdefault(token[0], None)
+        if self._given:
+            self._together[token[0]] = tuple(map(offset_of, self._given))
+        return token, raw
 
     def at_hand(self) -> Sequence[RawMessage]:
         """Return what the handler is given now: one message, or those of a batch; nothing when all is done."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from shadowstream.lane import Mark
 
-__all__ = ["Batch", "Message"]
+__all__ = ["Batch", "Message", "first_of"]
 
 
 class Message:
@@ -149,6 +149,11 @@ class Batch(tuple[Message, ...]):  # noqa: SLOT001 - a tuple of any length has n
         batch = super().__new__(cls, messages)
         batch.mark, batch.alone = mark, alone
         return batch
+
+
+def first_of(work: Message | Batch) -> Message:
+    """Return what stands for all that a handler is given."""
+    return work if isinstance(work, Message) else work[0]
 
 
 def _not_by_hand(call: str) -> SetupError:

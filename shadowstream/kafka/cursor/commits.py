@@ -21,7 +21,7 @@ from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.transactions import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from threading import Event
 
     from confluent_kafka import KafkaError
@@ -88,7 +88,7 @@ class Commits:
         Those of transactional topics are committed in turns of their own, and here only when that is to be waited for.
         """
         places = list(places)
-        if due := self.due(place for place in places if place[0] not in self._shelves):
+        if due := self.due(self._ordinary(places)):
             self._ask(due, wait=wait)
         if wait and self._rounds is not None:
             self._rounds.finish(places)
@@ -105,14 +105,16 @@ class Commits:
 
     def owed(self, places: Iterable[Place]) -> bool:
         """Tell whether something of these partitions is to be committed, apart from the transactional ones."""
-        windows = (self.windows.get(place) for place in places if place[0] not in self._shelves)
-        return any(window is not None and window.due() is not None for window in windows)
+        return bool(self.due(self._ordinary(places)))
 
     def written_down(self, places: Sequence[Place]) -> bool:
         """Commit where these partitions begin, the transactional ones too; tell whether all is committed."""
         if due := self.due(places):
             self._ask(due, wait=True)
         return all(self.windows[place].asked is not None for place in places)
+
+    def _ordinary(self, places: Iterable[Place]) -> Iterator[Place]:
+        return (place for place in places if place[0] not in self._shelves)
 
     def _ask(self, due: Mapping[Place, Due], *, wait: bool) -> None:
         offsets = [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]

@@ -40,7 +40,7 @@ from shadowstream.kafka.cursor.commits import Commits
 from shadowstream.kafka.offsets import Piece, Window
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from confluent_kafka import Consumer as RawConsumer
 
@@ -277,11 +277,7 @@ class Cursor:
         windows = self._commits.cancel(places)
         self._recall()
         until = self._now() + seconds
-        while self._now() < until and not all(window.quiet() for window in windows):
-            self._serve()
-            self._parts.room.clear()
-            self._parts.room.wait(0.01)
-        quiet = all(window.quiet() for window in windows)
+        quiet = self._came(lambda: all(window.quiet() for window in windows), until)
         self._commits.commit(places, wait=True)
         while self._commits.owed(places) and self._now() < until:
             self._parts.stopping.wait(AGAIN_S)
@@ -289,13 +285,17 @@ class Cursor:
         self._commits.forget(places)
         return quiet
 
-    def _idle(self, until: float) -> bool:
-        """Wait for handlers that outlived their partition too; False when one still runs."""
-        while (busy := any(crew.waiting() for crew in self._parts.crews.values())) and self._now() < until:
+    def _idle(self) -> bool:
+        """Tell whether no handler runs, those that outlived their partition among them."""
+        return not any(crew.waiting() for crew in self._parts.crews.values())
+
+    def _came(self, condition: Callable[[], bool], until: float) -> bool:
+        """Wait for what hands and delivery reports bring about; False when it did not come in time."""
+        while not (came := condition()) and self._now() < until:
             self._serve()
             self._parts.room.clear()
             self._parts.room.wait(0.01)
-        return not busy
+        return came
 
     def _recall(self) -> None:
         for crew in self._parts.crews.values():
@@ -312,7 +312,7 @@ class Cursor:
         until = self._now() + self._parts.settings.drain_s
         quiet = self._drain(list(self._windows), self._parts.settings.drain_s)
         # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.
-        self.hung = not self._idle(until) or not quiet
+        self.hung = not self._came(self._idle, until) or not quiet
         self._parts.stopping.set()
         try:
             self._consumer.close()

@@ -37,7 +37,7 @@ from shadowstream.kafka.engine.settling import ByHand, Desk, ReturnedByHand
 from shadowstream.kafka.engine.tally import Tally
 from shadowstream.kafka.labels import Story
 from shadowstream.kafka.letters.story import story_of
-from shadowstream.kafka.message import Batch, Message
+from shadowstream.kafka.message import Batch, Message, first_of
 from shadowstream.kafka.offsets import Piece, offset_of, source
 from shadowstream.kafka.outlets import Interrupted, headers_of
 from shadowstream.kafka.resting import Returned, Returns, due_after, rest_s, so_far
@@ -193,7 +193,7 @@ class Engine:
     ) -> Outcome:
         """Go on with a message that was refused or failed at first: wait, retry, give up."""
         delays = iter(self.binding.delays_s() if delays_s is None else delays_s)
-        story = self._story(_first(work).raw)
+        story = self._story(first_of(work).raw)
         while True:
             if not isinstance(result, Outcome | Ticket):
                 result = await result
@@ -225,7 +225,7 @@ class Engine:
         """Let what failed to the end rest, or dead-letter it; a batch of several is left to be tried apart."""
         if not isinstance(work, Message) and len(work) > 1:
             return FAILED
-        raw, error = _first(work).raw, tally.error or RuntimeError("unknown")
+        raw, error = first_of(work).raw, tally.error or RuntimeError("unknown")
         if story.rounds < self.binding.topic.rounds:
             return self._let_rest(raw, error, tally.piece, story)
         self._dead_letter(raw, error, tally.piece, story)
@@ -299,10 +299,6 @@ class Engine:
         if self._listeners:
             binding = self.binding
             self._listeners.on(tally.told(binding.lane, binding.topic.name, binding.command))
-
-
-def _first(work: Work) -> Message:
-    return work if isinstance(work, Message) else work[0]
 
 
 def _watch_of(binding: Binding, listeners: Listeners) -> Watch | None:

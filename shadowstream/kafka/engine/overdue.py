@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 
 from shadowstream.events import Outcome, Overdue, OverdueCalls
 from shadowstream.kafka.clients import Throttle, logger_of
-from shadowstream.kafka.message import Message
+from shadowstream.kafka.message import first_of
 from shadowstream.kafka.offsets import offset_of
 
 if TYPE_CHECKING:
     from shadowstream.events import Listeners
     from shadowstream.gate import Ticket
     from shadowstream.kafka.engine.binding import Binding
-    from shadowstream.kafka.message import Batch
+    from shadowstream.kafka.message import Batch, Message
 
 __all__ = ["Call", "Watch"]
 
@@ -82,7 +82,7 @@ class Watch:
         call.overdue = True
         binding = self._binding
         binding.gate.leave(call.ticket, FAILED, now)
-        first = call.work if isinstance(call.work, Message) else call.work[0]
+        first = first_of(call.work)
         self._unsaid.append(str(first))
         self._listeners.on(
             Overdue(binding.lane, binding.topic.name, binding.command, first.raw.partition() or 0, offset_of(first.raw))

@@ -14,7 +14,7 @@ from shadowstream.kafka.offsets import Window
 from shadowstream.kafka.strands.threads import Trip
 from shadowstream.lane import current, entered
 from tests.unit.simulation.oracle import BrokenLawError
-from tests.unit.simulation.play import play
+from tests.unit.simulation.play import PROTOCOLS, play
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ BREAKS = MappingProxyType(
 )
 
 
-@pytest.mark.parametrize("protocol", ["eager", "cooperative", "consumer"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("broken", BREAKS, ids=lambda each: each.__name__)
 def test_an_engine_that_is_broken_is_caught(
     broken: Callable[[MonkeyPatch], None], protocol: str, monkeypatch: MonkeyPatch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError
 
@@ -41,6 +41,9 @@ class Faults:
     """Of the next heartbeats."""
     slow_commits: bool = False
     """Whether asynchronous commits are sent only when their consumer is called again; a crash before loses them."""
+    stuck_commits_s: deque[float] = field(default_factory=deque)
+    """After how many seconds each of the next asynchronous commits comes to the broker: it lay with one that stood
+    still, and the client sends it again, behind whatever it has committed meanwhile."""
     holding: bool = False
     """Whether delivery reports are kept back for the time being."""
     down: bool = False
@@ -55,6 +58,10 @@ class Faults:
     def lose_commit_answers(self, count: int = 1) -> None:
         """Take the next commits, and let the client wait for the answer until it gives up."""
         self.commits.extend([Fault(TIMED_OUT, applied=True)] * count)
+
+    def delay_commits(self, seconds: float, count: int = 1) -> None:
+        """Let the next asynchronous commits lie with a broker that stands still for some seconds."""
+        self.stuck_commits_s.extend([seconds] * count)
 
     def fail_deliveries(self, count: int = 1, code: int = KafkaError.NOT_ENOUGH_REPLICAS) -> None:
         """Refuse the next produced messages: each report carries the error."""
@@ -74,7 +81,7 @@ class Faults:
 
     def clear(self) -> None:
         """Let everything go well from here on, and every client reach the broker."""
-        queues: Iterable[deque[Fault]] = (self.commits, self.deliveries, self.beats)
+        queues: Iterable[deque[Any]] = (self.commits, self.stuck_commits_s, self.deliveries, self.beats)
         for queue in queues:
             queue.clear()
         self.cut_off.clear()

@@ -7,11 +7,18 @@ Traps:
 * A commit that is sent again by the client overtakes a later one, and the group steps back: there is one at a time, and
   another only when no answer came for long
   (``test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes``).
+* The last commit of a partition has no time to wait so long: it is left out when the one before it is neither answered
+  nor seen (``test_no_last_commit_overtakes_one_that_is_not_answered``).
+* Answers come with poll(), which a callback cannot call; a commit that waits for its own answer waits for a minute when
+  no broker gives one, and nobody polls meanwhile, not even in another thread. So a callback commits like everybody
+  else, and asks where the group stands: that question has a timeout, and comes to the coordinator behind the commit
+  (``test_a_revoke_ends_in_time_although_no_commit_is_answered``).
 * One snapshot for one commit: offset and metadata are taken together, or the metadata speaks of another offset.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -21,7 +28,7 @@ from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.transactions import Rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from threading import Event
 
     from confluent_kafka import KafkaError
@@ -34,6 +41,17 @@ __all__ = ["Commits"]
 LEVELS_EVERY_S = 1.0
 ANSWER_S = 10.0
 """How long an answer to a commit is waited for before what is finished by then is committed."""
+AGAIN_S = 0.1
+
+
+@dataclass(slots=True)
+class Wait:
+    """The answers that a partition's last commit still owes."""
+
+    copies: int = 0
+    """How often it was said and not answered."""
+    until: float = 0.0
+    """When something else is committed all the same; monotonic seconds."""
 
 
 class Commits:
@@ -46,9 +64,10 @@ class Commits:
         self._consumer = parts.consumer
         self._shelves = parts.shelves
         self._rounds = None if parts.transaction is None else Rounds(parts.transaction, parts, self)
+        self._now = parts.clock.monotonic
         self._commit_at = 0.0
-        self._answer_until = 0.0
-        """How long nothing is committed besides what was: it is not answered yet."""
+        self._unanswered: dict[Place, Wait] = {}
+        """Where the last commit is not answered yet."""
         self._levels_at = 0.0
         self._throttle = Throttle(logger_of("commits").error)
 
@@ -73,25 +92,36 @@ class Commits:
         Raises:
             BrokerError: the lane's transactions cannot go on.
         """
-        if now >= self._commit_at and now >= self._answer_until:
+        if now >= self._commit_at:
             self._commit_at = now + self._parts.settings.commit_every_s
-            self.commit(self.windows, wait=False)
+            self.commit(self.windows)
         if self._rounds is not None:
             self._rounds.tick(now)
         if self._parts.listeners and now >= self._levels_at:
             self._levels_at = now + LEVELS_EVERY_S
             self._announce_levels(now)
 
-    def commit(self, places: Iterable[Place], *, wait: bool) -> None:
-        """Commit what is new in these partitions, in one request.
+    def commit(self, places: Iterable[Place]) -> None:
+        """Commit what is new in these partitions, in one request, unless the last one is not answered yet.
 
-        Those of transactional topics are committed in turns of their own, and here only when that is to be waited for.
+        Those of transactional topics are committed in turns of their own.
         """
-        places = list(places)
-        if due := self.due(self._ordinary(places)):
-            self._ask(due, wait=wait)
-        if wait and self._rounds is not None:
+        now = self._now()
+        if due := self.due(place for place in self._ordinary(places) if not self._waits(place, now)):
+            self._ask(due)
+
+    def finish(self, places: Sequence[Place], until: float) -> None:
+        """Commit the last of partitions that are about to go, and see that it is done, at most until a moment."""
+        ours = list(self._ordinary(places))
+        if self._seen([place for place in ours if place in self._unanswered], until):
+            self._say(self.due(ours), until)
+        if self._rounds is not None:
             self._rounds.finish(places)
+
+    def answered(self) -> bool:
+        """Tell whether no commit waits for its answer."""
+        now = self._now()
+        return not any(self._waits(place, now) for place in self._unanswered)
 
     def due(self, places: Iterable[Place]) -> dict[Place, Due]:
         """Return what is new in these partitions and to be committed."""
@@ -103,35 +133,78 @@ class Commits:
                     due[place] = snapshot
         return due
 
-    def owed(self, places: Iterable[Place]) -> bool:
-        """Tell whether something of these partitions is to be committed, apart from the transactional ones."""
-        return bool(self.due(self._ordinary(places)))
-
-    def written_down(self, places: Sequence[Place]) -> bool:
-        """Commit where these partitions begin, the transactional ones too; tell whether all is committed."""
-        if due := self.due(places):
-            self._ask(due, wait=True)
-        return all(self.windows[place].asked is not None for place in places)
+    def written_down(self, places: Iterable[Place], until: float) -> bool:
+        """Commit where these partitions begin, the transactional ones too; False when that was not done in time."""
+        return self._say(self.due(places), until)
 
     def _ordinary(self, places: Iterable[Place]) -> Iterator[Place]:
         return (place for place in places if place[0] not in self._shelves)
 
-    def _ask(self, due: Mapping[Place, Due], *, wait: bool) -> None:
-        offsets = [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]
+    def _waits(self, place: Place, now: float) -> bool:
+        wait = self._unanswered.get(place)
+        return wait is not None and now < wait.until
+
+    def _seen(self, places: Iterable[Place], until: float) -> bool:
+        """Tell whether the commits that were not answered are done all the same, and not to come once more."""
+        due: dict[Place, Due] = {}
+        for place in places:
+            asked = self.windows[place].asked
+            # One that was said twice may be seen, and its copy is still on its way.
+            if asked is None or self._unanswered[place].copies > 1:
+                return False
+            due[place] = asked
+        return self._came(lambda: self._stands(due, until), until)
+
+    def _say(self, due: Mapping[Place, Due], until: float) -> bool:
+        """Commit until the group is seen to stand there: the same offset may be said as often as one likes."""
+
+        def said() -> bool:
+            self._ask(due)
+            return self._stands(due, until)
+
+        return not due or self._came(said, until)
+
+    def _came(self, condition: Callable[[], bool], until: float) -> bool:
+        while not (came := condition()) and self._now() < until:
+            self._parts.stopping.wait(AGAIN_S)
+        return came
+
+    def _stands(self, due: Mapping[Place, Due], until: float) -> bool:
+        """Ask the brokers whether the group stands there."""
+        if not due:
+            return True
+        try:
+            stands = self._consumer.committed(
+                [TopicPartition(*place) for place in due], timeout=max(until - self._now(), AGAIN_S)
+            )
+        except KafkaException:
+            return False
+        said = {(each.topic, each.partition): (each.offset, each.metadata or "") for each in stands}
+        if any(said.get(place) != (each.offset, each.metadata) for place, each in due.items()):
+            return False
+        self.settled(None, _offsets(due))
+        return True
+
+    def _ask(self, due: Mapping[Place, Due]) -> None:
+        until = self._now() + ANSWER_S
         for place, each in due.items():
             self.windows[place].asked = each
+            wait = self._unanswered.setdefault(place, Wait())
+            wait.copies, wait.until = wait.copies + 1, until
+        offsets = _offsets(due)
         try:
-            if wait:
-                self.committed(None, self._consumer.commit(offsets=offsets, asynchronous=False))
-            else:
-                self._answer_until = self._parts.clock.monotonic() + ANSWER_S
-                self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             self.committed(error.args[0], offsets)
 
     def committed(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
-        """Take the broker's answer to the commit that it was asked for last."""
-        self._answer_until = 0.0
+        """Take the broker's answer to a commit."""
+        for each in partitions or ():
+            place = each.topic, each.partition
+            if (wait := self._unanswered.get(place)) is not None:
+                wait.copies -= 1
+                if not wait.copies:
+                    del self._unanswered[place]
         self.settled(error, partitions)
 
     def settled(self, error: KafkaError | None, partitions: list[TopicPartition] | None) -> None:
@@ -165,6 +238,7 @@ class Commits:
     def forget(self, places: Iterable[Place]) -> None:
         """Close the books of these partitions: what ends later changes nothing."""
         for place in list(places):
+            self._unanswered.pop(place, None)
             if (window := self.windows.pop(place, None)) is not None:
                 self._settle(place, window)
                 if window.ledger is not None:
@@ -197,3 +271,7 @@ class Commits:
         except KafkaException:
             return None
         return answer[1] if answer is not None and answer[1] >= 0 else None
+
+
+def _offsets(due: Mapping[Place, Due]) -> list[TopicPartition]:
+    return [TopicPartition(*place, each.offset, each.metadata) for place, each in due.items()]

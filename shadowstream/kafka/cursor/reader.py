@@ -255,13 +255,11 @@ class Cursor:
 
     def _write_down(self, begun: list[Place], until: float) -> None:
         """Commit where a new shadow group begins before it reads: after a crash it would begin somewhere else."""
-        while not self._commits.written_down(begun):
-            if self._now() >= until:
-                raise BrokerError(f"lane {self._parts.lane}: where it begins cannot be committed; see the log above")
-            self._parts.stopping.wait(AGAIN_S)
+        if not self._commits.written_down(begun, until):
+            raise BrokerError(f"lane {self._parts.lane}: where it begins cannot be committed; see the log above")
 
     def _revoked(self, consumer: RawConsumer, partitions: list[TopicPartition]) -> None:
-        self._drain(_places(partitions), self._parts.settings.revoke_s)
+        self._drain(_places(partitions), self._now() + self._parts.settings.revoke_s)
         (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
         self._announce("revoked", partitions)
 
@@ -272,16 +270,12 @@ class Cursor:
         (consumer.incremental_unassign(partitions) if self._parts.incremental else consumer.unassign())
         self._announce("lost", partitions)
 
-    def _drain(self, places: list[Place], seconds: float) -> bool:
-        """Start nothing further here, wait for what runs, commit once, and forget; False when something still runs."""
+    def _drain(self, places: list[Place], until: float) -> bool:
+        """Start nothing further here, wait for what runs, commit, and forget; False when something still runs."""
         windows = self._commits.cancel(places)
         self._recall()
-        until = self._now() + seconds
         quiet = self._came(lambda: all(window.quiet() for window in windows), until)
-        self._commits.commit(places, wait=True)
-        while self._commits.owed(places) and self._now() < until:
-            self._parts.stopping.wait(AGAIN_S)
-            self._commits.commit(places, wait=True)
+        self._commits.finish(places, until)
         self._commits.forget(places)
         return quiet
 
@@ -289,10 +283,13 @@ class Cursor:
         """Tell whether no handler runs, those that outlived their partition among them."""
         return not any(crew.waiting() for crew in self._parts.crews.values())
 
-    def _came(self, condition: Callable[[], bool], until: float) -> bool:
+    def _came(self, condition: Callable[[], bool], until: float, *, polling: bool = False) -> bool:
         """Wait for what hands and delivery reports bring about; False when it did not come in time."""
         while not (came := condition()) and self._now() < until:
             self._serve()
+            if polling:
+                # What is read now has no window that would be handled; the next owner reads it again.
+                self._consumer.poll(0)
             self._parts.room.clear()
             self._parts.room.wait(0.01)
         return came
@@ -310,9 +307,13 @@ class Cursor:
         """Drain, commit, and leave the group."""
         self.stop()
         until = self._now() + self._parts.settings.drain_s
-        quiet = self._drain(list(self._windows), self._parts.settings.drain_s)
+        windows = self._commits.cancel(self._windows)
+        self._recall()
+        # Here one can poll: the group goes on while handlers end, and the last commit need not guess.
+        self._came(lambda: self._commits.answered() and all(map(Window.quiet, windows)), until, polling=True)
+        quiet = self._drain(list(self._windows), until)
         # Kept apart from `_drain`: close() below calls `_revoked` once more, and finds nothing left that could hang.
-        self.hung = not self._came(self._idle, until) or not quiet
+        self.hung = not self._came(self._idle, until, polling=True) or not quiet
         self._parts.stopping.set()
         try:
             self._consumer.close()

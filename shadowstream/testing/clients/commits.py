@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
@@ -12,7 +12,7 @@ from shadowstream.testing.answers import NO_OFFSET, FailedPartition, Place, Refu
 from shadowstream.testing.groups import Credentials, Stand
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from shadowstream.testing.broker import Broker
     from shadowstream.testing.clients.reader import Reader
@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     Answer = tuple[KafkaError | None, list[TopicPartition]]
 
 __all__ = ["Commits", "due_of"]
+
+
+class Asked(NamedTuple):
+    """A commit that was asked for, by the member that the consumer was then."""
+
+    who: Credentials
+    stands: Mapping[Place, Stand]
 
 
 @dataclass(slots=True)
@@ -33,8 +40,10 @@ class Commits:
     on_commit: OnCommit | None = None
     known: dict[Place, int] = field(default_factory=dict)
     """What this consumer last committed: a commit() without arguments leaves that out."""
-    _waiting: deque[dict[Place, Stand]] = field(default_factory=deque)
+    _waiting: deque[Asked] = field(default_factory=deque)
     """Not sent yet; only while the broker's faults say ``slow_commits``."""
+    _stuck: list[tuple[float, Asked]] = field(default_factory=list)
+    """Sent to a broker that stands still, and when each is sent again: behind whatever was sent meanwhile."""
     _answers: deque[Answer] = field(default_factory=deque)
 
     def asked(self, message: Message | None, offsets: Iterable[TopicPartition] | None) -> dict[Place, Stand]:
@@ -56,9 +65,14 @@ class Commits:
         if not stands:
             self._answers.append((KafkaError(NO_OFFSET), []))
             return
-        self._waiting.append(stands)
-        if not self.broker.faults.slow_commits:
-            self._send()
+        asked, faults = Asked(self.who(), stands), self.broker.faults
+        if faults.stuck_commits_s:
+            again_at = self.broker.clock.monotonic() + faults.stuck_commits_s.popleft()
+            self._stuck.append((again_at, asked))
+            return
+        self._waiting.append(asked)
+        if not faults.slow_commits:
+            self.send()
 
     def now(self, stands: dict[Place, Stand]) -> list[TopicPartition]:
         """Commit and wait for the answer.
@@ -66,10 +80,10 @@ class Commits:
         Raises:
             KafkaException: one of the partitions was refused, or all were, or no answer came.
         """
-        self._send()
+        self.send()
         if not stands:
             raise failure("Commit failed", KafkaError(NO_OFFSET))
-        error, partitions = self._sent(stands)
+        error, partitions = self._sent(Asked(self.who(), stands))
         if error is not None:
             raise failure("Commit failed", error)
         return partitions
@@ -80,16 +94,29 @@ class Commits:
             error, partitions = self._answers.popleft()
             if self.on_commit is not None:
                 self.on_commit(error, partitions)
-        self._send()
+        now = self.broker.clock.monotonic()
+        self._send_again([each for each in self._stuck if each[0] <= now])
+        self.send()
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Send what waits, before any other request."""
         while self._waiting:
             self._answers.append(self._sent(self._waiting.popleft()))
 
-    def _sent(self, stands: Mapping[Place, Stand]) -> Answer:
-        manner = self.reader.manner
+    def wait(self) -> None:
+        """Let each commit come to the broker: the client gives no partition back before all are answered."""
+        self.send()
+        self._send_again(self._stuck)
+
+    def _send_again(self, stuck: Sequence[tuple[float, Asked]]) -> None:
+        for each in list(stuck):
+            self._stuck.remove(each)
+            self._answers.append(self._sent(each[1]))
+
+    def _sent(self, asked: Asked) -> Answer:
+        manner, stands = self.reader.manner, asked.stands
         try:
-            refused = self.broker.commit(manner.client, manner.group, self.who(), stands)
+            refused = self.broker.commit(manner.client, manner.group, asked.who, stands)
         except Refusal as refusal:
             refused = dict.fromkeys(stands, refusal.code)
         for place in stands.keys() - refused.keys():

@@ -112,6 +112,7 @@ class MemoryConsumer:
             if self._membership is not None and (held := self._membership.part()) is not None:
                 self._changes.add(held, given=False)
             self._changes.carry_out(self, self._reader)
+            self._commits.wait()
             self._commits.serve()
         finally:
             self._leave()
@@ -182,6 +183,7 @@ class MemoryConsumer:
         self._changes.by_hand = True
         if isinstance(self._membership, ModernMembership):
             raise failure("Failed to remove assignment", KafkaError(STATE))
+        self._commits.wait()
         self._reader.remove(list(self._reader.positions))
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
@@ -200,6 +202,7 @@ class MemoryConsumer:
             if place_of(each) not in self._reader.positions:
                 where = f"{each.topic} [{each.partition}]"
                 raise failure(f"{where} can't be unassigned since it is not assigned", KafkaError(INVALID_ARG))
+        self._commits.wait()
         self._reader.remove(places_of(partitions))
 
     def assignment(self) -> list[TopicPartition]:
@@ -253,6 +256,7 @@ class MemoryConsumer:
     def committed(self, partitions: list[TopicPartition], timeout: float | None = None) -> list[TopicPartition]:
         """Return where the group stands, with the metadata of each commit."""
         self._check()
+        self._commits.send()
         offsets = self.broker.offsets[self.group_name]
         waits = self._reader.manner.committed and any(map(offsets.unstable, places_of(partitions)))
         if waits or not self.broker.faults.reaches(self.name):

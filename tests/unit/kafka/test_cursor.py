@@ -34,7 +34,12 @@ class Client:
 
     def __init__(self) -> None:
         self.log: list[RawMessage] = []
-        self.commits: list[tuple[bool, dict[tuple[str, int], int]]] = []
+        self.commits: list[dict[tuple[str, int], int]] = []
+        self.stands: dict[tuple[str, int], TopicPartition] = {}
+        self.stuck = False
+        """Whether commits lie with a broker that stands still."""
+        self.silent: Callable[[float], None] | None = None
+        """Lets the seconds of a question pass that nobody answers."""
         self.commit_error: KafkaError | None = None
         self.answers = True
         self.unanswered: list[list[TopicPartition]] = []
@@ -67,14 +72,22 @@ class Client:
         batch, self.log = self.log[:number], self.log[number:]
         return batch
 
-    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
+    def commit(self, *, offsets: list[TopicPartition], asynchronous: bool) -> None:
+        assert asynchronous, "one that waits cannot be told for how long"
         if self.commit_error is not None and self.failing:
             self.failing -= 1
             raise KafkaException(self.commit_error)
-        if asynchronous:
-            self.unanswered.append(offsets)
-        self.commits.append((asynchronous, {(each.topic, each.partition): each.offset for each in offsets}))
-        return offsets
+        self.unanswered.append(offsets)
+        places = {(each.topic, each.partition): each for each in offsets}
+        self.commits.append({place: each.offset for place, each in places.items()})
+        if not self.stuck:
+            self.stands |= places
+
+    def committed(self, places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        if self.silent is not None:
+            self.silent(timeout)
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [self.stands.get((each.topic, each.partition), each) for each in places]
 
     def pause(self, places: list[TopicPartition]) -> None:
         self.paused |= {(each.topic, each.partition) for each in places}
@@ -176,9 +189,9 @@ def test_what_is_handled_is_committed_and_nothing_else(rig: Rig) -> None:
     rig.assign(0)
     rig.lay_out(3, 4, 9)
     rig.turn_until(rig.inside.is_set)
-    assert all(offsets == {("t", 0): 3} for _, offsets in rig.client.commits)
+    assert all(offsets == {("t", 0): 3} for offsets in rig.client.commits)
     rig.door.set()
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 10})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 10}])
     assert rig.handled == [3, 4, 9]
 
 
@@ -193,7 +206,7 @@ def test_a_strand_that_is_done_before_the_cursor_goes_on_is_booked_all_the_same(
     rig.door.set()
     rig.assign(0)
     rig.lay_out(3, 4)
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 5})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 5}])
 
 
 def test_a_message_of_a_partition_that_is_not_ours_is_not_handled(rig: Rig) -> None:
@@ -234,7 +247,7 @@ def test_a_revoked_partition_finishes_what_runs_starts_nothing_and_is_committed_
     threading.Timer(0.05, rig.door.set).start()
     rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
     assert rig.handled == [1]
-    assert rig.client.commits[-1] == (False, {("t", 0): 2})
+    assert rig.client.commits[-1] == {("t", 0): 2}
 
 
 def test_a_lost_partition_is_not_committed(rig: Rig) -> None:
@@ -269,18 +282,18 @@ def test_a_refused_commit_is_counted_and_tried_again(rig: Rig) -> None:
     rig.lay_out(1)
     rig.turn_until(lambda: CommitFailed(Lane.NORMAL, "REBALANCE_IN_PROGRESS") in rig.events)
     rig.client.commit_error = None
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
 
 
 def test_a_commit_that_fails_later_for_one_partition_is_tried_again(rig: Rig) -> None:
     rig.door.set()
     rig.assign(0)
     rig.lay_out(1)
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
     rig.client.commits.clear()
     rig.cursor.committed(KafkaError(KafkaError.UNKNOWN_MEMBER_ID), [TopicPartition("t", 0, 2)])
     rig.cursor.turn()
-    assert rig.client.commits == [(True, {("t", 0): 2})]
+    assert rig.client.commits == [{("t", 0): 2}]
 
 
 def test_an_error_of_the_client_is_told_and_the_loop_goes_on(rig: Rig) -> None:
@@ -328,10 +341,11 @@ def test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins(
     rig.client.commit_error = KafkaError(KafkaError.COORDINATOR_NOT_AVAILABLE)
     rig.client.failing = 2
     rig.cursor._assigned(rig.client, begun)  # type: ignore[arg-type]
-    assert rig.client.assigned == [[(False, {("t", 0): 7})]]
+    assert rig.client.assigned == [[{("t", 0): 7}]]
 
     monkeypatch.setattr("shadowstream.kafka.cursor.reader.BEGIN_S", 0.0)
     rig.client.failing = sys.maxsize
+    rig.client.stands.clear()
     with pytest.raises(BrokerError, match="where it begins cannot be committed"):
         rig.cursor._assigned(rig.client, begun)  # type: ignore[arg-type]
     assert len(rig.client.assigned) == 1
@@ -347,7 +361,7 @@ def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
     rig.door.set()
     thread.join(10)
     assert rig.client.closed
-    assert rig.client.commits[-1][1] == {("t", 0): rig.handled[-1] + 1}
+    assert rig.client.commits[-1] == {("t", 0): rig.handled[-1] + 1}
     assert not rig.cursor.hung
 
 
@@ -365,13 +379,13 @@ def test_a_last_commit_that_is_refused_is_tried_again(rig: Rig) -> None:
     rig.door.set()
     rig.assign(0)
     rig.lay_out(1)
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
     rig.lay_out(2)
     rig.client.commit_error = KafkaError(KafkaError.ILLEGAL_GENERATION)
     rig.turn_until(lambda: rig.handled == [1, 2])
     rig.client.failing = 2
     rig.cursor.close()
-    assert rig.client.commits[-1] == (False, {("t", 0): 3})
+    assert rig.client.commits[-1] == {("t", 0): 3}
 
 
 def test_a_stop_waits_for_a_handler_that_outlived_its_partition() -> None:
@@ -398,22 +412,95 @@ def test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes() -> Non
         rig.cursor.turn()
 
     handle(1)
-    rig.turn_until(lambda: rig.client.commits[-1:] == [(True, {("t", 0): 2})])
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
     rig.cursor.turn()
     rig.client.commits.clear()
     rig.client.answers = False
     handle(2)
     handle(3)
-    assert rig.client.commits == [(True, {("t", 0): 3})]
+    assert rig.client.commits == [{("t", 0): 3}]
     rig.client.answer()
     rig.cursor.turn()
-    assert rig.client.commits[1:] == [(True, {("t", 0): 4})]
+    assert rig.client.commits[1:] == [{("t", 0): 4}]
     handle(4)
     assert len(rig.client.commits) == 2
     now[0] += 11
     rig.cursor.turn()
-    assert rig.client.commits[2:] == [(True, {("t", 0): 5})]
+    assert rig.client.commits[2:] == [{("t", 0): 5}]
+    rig.client.answers = True
     rig.cursor.close()
+
+
+def finished(rig: Rig, *offsets: int) -> None:
+    """Let these messages be handled, and turn once more."""
+    rig.lay_out(*offsets)
+    rig.turn_until(lambda: rig.handled[-len(offsets) :] == [*offsets] and rig.parts.crews["t"].waiting() == 0)
+    rig.cursor.turn()
+
+
+def said(rig: Rig, *offsets: int) -> None:
+    """Let these be handled, committed and answered."""
+    finished(rig, *offsets)
+    rig.turn_until(lambda: rig.client.commits[-1] == {("t", 0): offsets[-1] + 1} and not rig.client.unanswered)
+
+
+def test_no_last_commit_overtakes_one_that_is_not_answered() -> None:
+    rig = Rig(drain_s=0.2)
+    rig.door.set()
+    rig.assign(0)
+    said(rig, 1)
+    rig.client.stuck, rig.client.answers = True, False
+    finished(rig, 2)
+    finished(rig, 3)
+    assert rig.client.commits[-1] == {("t", 0): 3}
+    rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert rig.client.commits[-1] == {("t", 0): 3}, "4 would be overtaken by 3"
+    rig.cursor.close()
+
+
+def test_a_last_commit_follows_one_that_is_not_answered_and_seen_to_be_done(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    said(rig, 1)
+    rig.client.answers = False
+    finished(rig, 2)
+    finished(rig, 3)
+    assert rig.client.commits[-1] == {("t", 0): 3}
+    rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert rig.client.commits[-1] == {("t", 0): 4}
+
+
+def test_a_stop_hears_the_answer_to_the_last_commit_and_says_what_was_refused_again(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    said(rig, 1)
+    rig.client.stuck, rig.client.answers = True, False
+    finished(rig, 2)
+    finished(rig, 3)
+    assert rig.client.commits[-1] == {("t", 0): 3}
+    rig.client.stuck, rig.client.answers = False, True
+    refused = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+    rig.client.on_commit = lambda _, places: rig.cursor.committed(refused, places)
+    rig.cursor.close()
+    assert rig.client.commits[-1] == {("t", 0): 4}
+
+
+def test_a_revoke_ends_in_time_although_no_commit_is_answered() -> None:
+    now = [100.0]
+
+    def passes(seconds: float) -> None:
+        now[0] += seconds
+
+    rig = Rig(clock=Clock(monotonic=lambda: now[0]), drain_s=5.0)
+    rig.door.set()
+    rig.assign(0)
+    said(rig, 1)
+    rig.client.silent = passes
+    rig.lay_out(2)
+    rig.turn_until(lambda: rig.handled == [1, 2])
+    rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert now[0] <= 100.0 + 5.0 + 0.2
+    assert rig.client.commits[-1] == {("t", 0): 3}, "it is asked for all the same"
 
 
 def test_close_ends_although_a_handler_never_returns() -> None:
@@ -427,7 +514,7 @@ def test_close_ends_although_a_handler_never_returns() -> None:
     thread.join(10)
     assert rig.client.closed
     assert rig.cursor.hung
-    assert all(offsets == {("t", 0): 1} for _, offsets in rig.client.commits)
+    assert all(offsets == {("t", 0): 1} for offsets in rig.client.commits)
     rig.door.set()
 
 

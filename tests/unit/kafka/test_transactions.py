@@ -20,6 +20,7 @@ from shadowstream.events import Carried, CommitFailed, Listeners
 from shadowstream.gate import Verdict
 from shadowstream.kafka.clients import consumer_properties, producer_properties
 from shadowstream.kafka.clock import Clock as Moments
+from shadowstream.kafka.cursor.commits import Wait
 from shadowstream.kafka.offsets import Done, Piece, Window
 from shadowstream.kafka.transactions.ledger import Entry, Shelf
 from shadowstream.kafka.transactions.outbox import Output
@@ -556,10 +557,11 @@ def test_after_a_transaction_of_unknown_end_none_is_begun(house: House) -> None:
 def test_a_transaction_that_ends_is_no_answer_to_a_commit_beside_it(house: House) -> None:
     cursor = house.lane(passing_on(house))
     commits = cursor._commits
-    commits._answer_until = 5.0
+    commits._unanswered["in", 0] = beside = Wait(1, 5.0)
     house.send("a")
     house.turns(until=lambda: house.stands() == {0: 1})
-    assert commits._answer_until == 5.0
+    assert commits._unanswered == {("in", 0): beside}
+    assert beside == Wait(1, 5.0)
 
 
 # Partitions that come and go

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ PARTITIONS = 3
 MEMBERS = 3
 STEPS = 30
 STATIC = 0.3
+STUCK_S = 5.0
+"""How long a commit lies with a broker that stands still: shorter than the engine waits before it goes on."""
 PROTOCOLS: dict[str, dict[str, str]] = {
     "eager": {},
     "cooperative": {"partition.assignment.strategy": "cooperative-sticky"},
@@ -49,6 +51,7 @@ RATE = {"hard": "5/s", "burst": BURST}
 LIMITS: dict[str, dict[str, Any]] = {"none": {}, "shadow": {f"shadow.{IN}": RATE}, "fallback": {IN: RATE}}
 """Which lanes have a limit: none, shadow alone, or both, shadow by falling back to normal's."""
 BROKEN = {"shadow": {"kafka": {"group.id": "g"}}}
+TROUBLES = ("commits", "answers", "beats", "slow", "stuck", "deliveries", "reports", "down", "cut")
 KINDS = ("normal", "normal", "shadow", "shadow", "bare", "bad", "two", "expiring")
 
 
@@ -195,7 +198,7 @@ class History(RuleBasedStateMachine):
         for event in self.world.release.values():
             event.set()
 
-    @rule(kind=st.sampled_from(["commits", "answers", "beats", "slow", "deliveries", "reports", "down", "cut"]))
+    @rule(kind=st.sampled_from(TROUBLES))
     def trouble(self, kind: str) -> None:
         faults = self.world.broker.faults
         self.world.oracle.excuses.add(kind)
@@ -207,6 +210,7 @@ class History(RuleBasedStateMachine):
             {
                 "commits": faults.fail_commits,
                 "answers": faults.lose_commit_answers,
+                "stuck": partial(faults.delay_commits, STUCK_S),
                 "beats": faults.lose_heartbeat_answers,
                 "deliveries": faults.fail_deliveries,
                 "reports": faults.lose_delivery_reports,

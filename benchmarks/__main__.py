@@ -82,7 +82,6 @@ def parser() -> argparse.ArgumentParser:
         "--zipf", type=float, default=1.0, metavar="S", help="exponent of the keys' distribution (io, burn); default: 1"
     )
     add("--huge", action="store_true", help="memory: ten million messages ahead, too (4 GB of log)")
-    add("--without", default="", metavar="JSON", help="repeats: a second leg with these worker settings")
     add("--picture", action="store_true", help="draw the committed results, measure nothing")
     made.add_argument(
         "--json",
@@ -120,7 +119,6 @@ def options_of(args: argparse.Namespace) -> Options:
         zipf=args.zipf,
         sides=args.sides,
         huge=args.huge,
-        without=args.without,
     )
 
 

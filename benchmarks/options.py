@@ -23,8 +23,6 @@ class Options:
     """Which peers take part; none named: all."""
     huge: bool = False
     """Whether the memory row also has ten million messages ahead."""
-    without: str = ""
-    """A worker setting, as JSON, that switches off what the repeats row shows; empty: one leg only."""
 
     def messages(self, full: int, smoke: int) -> int:
         """Return how many messages, at least a thousand."""

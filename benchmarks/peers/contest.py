@@ -38,6 +38,17 @@ if TYPE_CHECKING:
 __all__ = ["Leg", "burn", "drain", "io"]
 
 KEYS: Final = 1000
+HEADED, BURN = "drain headed", "burn"
+WANTED: Final = {
+    (HEADED, "raw"): 0.9,
+    (HEADED, "quixstreams"): 1.5,
+    (HEADED, "faust"): 15.0,
+    (HEADED, "faststream"): 30.0,
+    (BURN, "raw"): 0.98,
+}
+"""Ours by theirs, at least, by leg and side."""
+ASYNC_PER_S: Final = 10_000.0
+"""Messages a second with a millisecond of waiting each, in no order, async handlers."""
 CONCURRENT: Final = "sleep"
 
 
@@ -53,6 +64,10 @@ class Leg:
     order: str = "partition"
     limit_s: float = 8.0
     check: bool = True
+
+    def wanted(self, side: str) -> float | None:
+        """Return what our rate by this side's is to be, at least: with a millisecond of waiting ours is to be first."""
+        return 1.0 if self.work == CONCURRENT else WANTED.get((self.name, side))
 
     def task(self, ground: Ground, side: Side, group: str) -> Task:
         """Return what one side is told."""
@@ -161,10 +176,12 @@ def rows(leg: Leg, reports: dict[str, list[dict[str, Any]]], others: list[str]) 
     everything = list(itertools.chain.from_iterable(reports.values()))
     failed = sum("failed" in report for report in everything)
     faults = sum(report.get("repeats", 0) + report.get("missing", 0) for report in everything)
-    made = [Row.of(f"{leg.name}: ours / {name}", found[name], "ratio") for name in good]
+    made = [Row.of(f"{leg.name}: ours / {name}", found[name], "ratio", leg.wanted(name)) for name in good]
     if control is not None:
         made.append(Row.noise(f"{leg.name}: ours / ours (noise)", control))
-    made += [Row.of(f"{leg.name}: {name}", spread(each), "msg/s") for name, each in {OURS: ours, **good}.items()]
+    fast = ASYNC_PER_S if (leg.work, leg.handler, leg.order) == (CONCURRENT, "async", "none") else None
+    made.append(Row.of(f"{leg.name}: {OURS}", spread(ours), "msg/s", fast))
+    made += [Row.of(f"{leg.name}: {name}", spread(each), "msg/s") for name, each in good.items()]
     made.append(Row(f"{leg.name}: turns that failed", failed, "turns", 0, "at most"))
     if leg.check:
         made.append(Row(f"{leg.name}: not exactly once", faults, "messages", 0, "at most"))
@@ -214,6 +231,6 @@ def burn(ground: Ground, options: Options) -> tuple[list[Row], dict[str, Any]]:
     """Measure (g)."""
     count, topic = options.messages(100_000, 4_000), "burnt"
     filled(ground, topic, count, headers=True, exponent=options.zipf)
-    found = measured(ground, [Leg("burn", topic, count, "burn", order="none")], options, 3)
+    found = measured(ground, [Leg(BURN, topic, count, "burn", order="none")], options, 3)
     ground.drop(topic)
     return found

@@ -55,10 +55,10 @@ def test_every_row_is_the_default() -> None:
 
 
 def test_the_command_line_reaches_the_rows() -> None:
-    given = ["--quick", "--sides", "raw,Faust", "--zipf", "1.2", "--scale", "0.5", "--huge", "--without", "{}"]
+    given = ["--quick", "--sides", "raw,Faust", "--zipf", "1.2", "--scale", "0.5", "--huge"]
     options = options_of(parser().parse_args(given))
     assert (options.quick, options.sides, options.zipf) == (True, ("raw", "faust"), 1.2)
-    assert (options.scale, options.huge, options.without) == (0.5, True, "{}")
+    assert (options.scale, options.huge) == (0.5, True)
 
 
 def test_a_smoke_is_short_and_a_scale_holds_for_the_rest() -> None:

@@ -3,8 +3,8 @@
 The first message's handler never returns; those of all other keys do. No commit may pass the first message, so a plain
 offset makes all that was done above it be done again. Once nothing more is handled, and some commits later, the process
 is killed, and a second one of the same group, in which nothing hangs, handles what it is given. Each notes what it
-handled on a board that outlives it. In the second leg the engine commits offsets alone, as other clients do: the list of
-what is done above the offset is taken out of it.
+handled on a board that outlives it. In the second leg the engine commits offsets alone, as other clients do: the list
+of what is done above the offset is taken out of it.
 """
 
 from __future__ import annotations

@@ -182,6 +182,10 @@ class Rig:
             self._producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
         return self._producer
 
+    def forget_producer(self) -> None:
+        """Let the next message come from a new client: this one does not know of partitions that were added."""
+        self._producer = None
+
     def send(self, topic: str, values: Iterable[object], headers: Headers | None = None, **more: Any) -> None:
         """Produce values as text from a plain producer, and see them delivered."""
         errors: list[object] = []
@@ -206,12 +210,15 @@ class Rig:
 
     def ends(self, topic: str) -> dict[int, int]:
         """Return the offset after the last message of each partition."""
-        return {
-            place.partition: self._of_group(self.group).get_watermark_offsets(place, timeout=DEADLINE_S, cached=False)[
-                1
-            ]
-            for place in self.places(topic)
-        }
+        return {partition: end for partition, (_, end) in self._bounds(topic).items()}
+
+    def starts(self, topic: str) -> dict[int, int]:
+        """Return the offset of the first message that is left in each partition."""
+        return {partition: start for partition, (start, _) in self._bounds(topic).items()}
+
+    def _bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        asked = self._of_group(self.group).get_watermark_offsets
+        return {each.partition: asked(each, timeout=DEADLINE_S, cached=False) for each in self.places(topic)}
 
     def read(self, topic: str) -> list[RawMessage]:
         """Return every message that is in a topic now, by partition and offset."""

@@ -112,6 +112,8 @@ class Cursor:
         places = _by_place(batch, self._parts.crews)
         for (topic, partition), messages in places.items():
             window = self._windows.get((topic, partition))
+            if window is not None and window.passed(messages):
+                window = self._anew((topic, partition), messages[0])
             if window is not None and (fresh := window.fresh(messages)):
                 crew = self._parts.crews[topic]
                 self._hand_over(crew.pieces(partition, fresh), window, crew)
@@ -127,6 +129,16 @@ class Cursor:
         for piece in pieces:
             window.opened(piece)
         crew.put(pieces)
+
+    def _anew(self, place: Place, first: RawMessage) -> Window:
+        """Open the books anew for a log that went back; what still runs of the old one changes nothing."""
+        old, offset = self._windows[place].position, first.offset()
+        log.warning("log_went_back lane=%s partition=%s from=%s to=%s", self._parts.lane, place, old, offset)
+        self._commits.cancel([place])
+        self._commits.lose([place])
+        self._recall()
+        self._commits.opened(place, window := Window(offset))
+        return window
 
     def _tick(self, now: float) -> None:
         self._serve()

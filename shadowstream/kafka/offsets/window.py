@@ -4,6 +4,8 @@ A new assignment is a new window, so nothing that an older one finishes late can
 
 * A strand advances `Piece.done` while the owner thread reads it: a stale read makes the commit later, never wrong
   (``test_a_commit_never_passes_an_unfinished_message``).
+* A topic that is deleted and made anew, or a log that lost its end, goes back: its offsets mean other messages
+  (``test_a_log_that_goes_back_has_its_books_opened_anew``).
 * Offsets have gaps (transaction markers, compaction): nothing here ever waits for ``offset + 1``.
 """
 
@@ -72,6 +74,10 @@ class Window:
         window = cls(offset, Done.read(metadata, offset))
         window.asked = Due(offset, metadata or "", 0)
         return window
+
+    def passed(self, messages: list[RawMessage]) -> bool:
+        """Tell whether the log goes back with these messages: their offsets were expected before."""
+        return self.position is not None and offset_of(messages[0]) < self.position
 
     def fresh(self, messages: list[RawMessage]) -> list[RawMessage]:
         """Leave out what an earlier assignment finished, and note that it was read."""

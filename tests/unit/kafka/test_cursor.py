@@ -20,6 +20,7 @@ from shadowstream.headers import MarkReader
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Beginning, Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine
+from shadowstream.kafka.offsets import Done
 from shadowstream.kafka.strands import Threads
 from shadowstream.lane import Lane
 
@@ -260,6 +261,25 @@ def test_a_lost_partition_is_not_committed(rig: Rig) -> None:
     rig.cursor.turn()
     assert rig.client.commits == []
     assert Rebalanced(Lane.NORMAL, "lost", (("t", 0),)) in rig.events
+
+
+def test_a_log_that_goes_back_has_its_books_opened_anew(rig: Rig) -> None:
+    rig.assign(0)
+    rig.lay_out(5, 6)
+    rig.turn_until(rig.inside.is_set)
+    rig.lay_out(0, 1)
+    rig.cursor.turn()
+    rig.door.set()
+    rig.turn_until(lambda: rig.client.commits[-1] == {("t", 0): 2})
+    assert rig.handled == [5, 0, 1], "6 is not there any more"
+
+
+def test_what_was_finished_before_says_nothing_of_a_log_that_goes_back(rig: Rig) -> None:
+    rig.door.set()
+    metadata, _ = Done(5, 8, ((5, 6),)).written()
+    rig.cursor._assigned(rig.client, [TopicPartition("t", 0, 5, metadata)])  # type: ignore[arg-type]
+    rig.lay_out(0, 5, 6, 7)
+    rig.turn_until(lambda: rig.handled == [0, 5, 6, 7])
 
 
 def test_a_completion_of_an_older_assignment_changes_nothing(rig: Rig) -> None:

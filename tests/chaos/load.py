@@ -185,5 +185,6 @@ class Load:
         if error is not None:
             self.refused.append(error.name())
             return
-        place = message.topic() or "", message.partition() or 0, message.offset() or 0
+        offset = message.offset()
+        place = message.topic() or "", message.partition() or 0, offset if offset is not None and offset >= 0 else None
         self.acked[number] = Acked(*place, time.monotonic_ns())

@@ -50,7 +50,8 @@ class Acked:
 
     topic: str
     partition: int
-    offset: int
+    offset: int | None
+    """None: the leader had it already from an attempt before, and did not say where."""
     at_ns: int
 
 
@@ -188,7 +189,9 @@ def _violation(check: Callable[[Case], Iterable[str]], case: Case) -> Violation 
 def kafka_keeps_what_it_acknowledged(case: Case) -> Iterator[str]:
     """Kafka itself keeps every message that it acknowledged."""
     # A set: an idempotent producer whose leader dies may still write one twice, and is told of one of them.
+    there: set[tuple[int, Place, int | None]]
     there = {(each.order.number, each.place, each.offset) for each in case.evidence.log}
+    there |= {(each.order.number, each.place, None) for each in case.evidence.log}
     for number, told in case.evidence.acked.items():
         if (number, (told.topic, told.partition), told.offset) not in there:
             yield f"{number} at {told}"

@@ -25,6 +25,7 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from shadowstream.events import CommitFailed, Lagging, Uncovered
 from shadowstream.kafka.clients import Throttle, explained, logger_of
+from shadowstream.kafka.offsets import Due
 from shadowstream.kafka.transactions import Rounds
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError
 
     from shadowstream.kafka.cursor.parts import Parts, Place
-    from shadowstream.kafka.offsets import Due, Window
+    from shadowstream.kafka.offsets import Window
 
 __all__ = ["Commits"]
 
@@ -133,9 +134,9 @@ class Commits:
                     due[place] = snapshot
         return due
 
-    def written_down(self, places: Iterable[Place], until: float) -> bool:
-        """Commit where these partitions begin, the transactional ones too; False when that was not done in time."""
-        return self._say(self.due(places), until)
+    def written_down(self, begun: Iterable[TopicPartition], until: float) -> bool:
+        """Commit where partitions begin, also such as are not ours; False when that was not done in time."""
+        return self._say({(each.topic, each.partition): Due(each.offset, "", 0) for each in begun}, until)
 
     def _ordinary(self, places: Iterable[Place]) -> Iterator[Place]:
         return (place for place in places if place[0] not in self._shelves)
@@ -188,7 +189,8 @@ class Commits:
     def _ask(self, due: Mapping[Place, Due]) -> None:
         until = self._now() + ANSWER_S
         for place, each in due.items():
-            self.windows[place].asked = each
+            if (window := self.windows.get(place)) is not None:
+                window.asked = each
             wait = self._unanswered.setdefault(place, Wait())
             wait.copies, wait.until = wait.copies + 1, until
         offsets = _offsets(due)

@@ -34,7 +34,7 @@ class Beginning(NamedTuple):
     known: list[TopicPartition]
     """Where the group has committed before, with the metadata; a negative offset: the client knows what to do."""
     begun: list[TopicPartition]
-    """Where this is the first time, and is to be committed at once."""
+    """Where this is the first time, and is to be committed at once; others of the same topics may be among them."""
 
 
 @dataclass(slots=True)

@@ -248,13 +248,14 @@ class Cursor:
         """Open the books of new partitions; returns where each is to be read from."""
         until = self._now() + BEGIN_S
         known, begun = self._beginning(partitions, until)
+        ours = set(_places(partitions))
+        mine = [each for each in begun if (each.topic, each.partition) in ours]
         for each in known:
             self._commits.opened((each.topic, each.partition), Window.after(each.offset, each.metadata))
-        for each in begun:
-            window = Window(each.offset if each.offset >= 0 else None)
-            self._commits.opened((each.topic, each.partition), window)
-        self._write_down(_places(begun), until)
-        return [*known, *begun]
+        for each in mine:
+            self._commits.opened((each.topic, each.partition), Window(each.offset))
+        self._write_down(begun, until)
+        return [*known, *mine]
 
     def _beginning(self, partitions: list[TopicPartition], until: float) -> Beginning:
         """Ask where the lane stands until it is said: a coordinator that moves refuses it for a moment."""
@@ -265,7 +266,7 @@ class Cursor:
                 self._parts.stopping.wait(AGAIN_S)
         return self._parts.start_at(partitions, last)
 
-    def _write_down(self, begun: list[Place], until: float) -> None:
+    def _write_down(self, begun: list[TopicPartition], until: float) -> None:
         """Commit where a new shadow group begins before it reads: after a crash it would begin somewhere else."""
         if not self._commits.written_down(begun, until):
             raise BrokerError(f"lane {self._parts.lane}: where it begins cannot be committed; see the log above")

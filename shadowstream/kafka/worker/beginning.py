@@ -7,7 +7,10 @@ committed at once as a number, also when normal stands nowhere yet: otherwise a 
 would move it to where normal stands by then
 (``test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_a_rebalance``). A retry topic is made by
 its first message, and ``auto.offset.reset: latest`` would skip that
-(``test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says``).
+(``test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says``). A partition that was added later has no
+commit of the shadow group either, and normal may have read on in it before shadow is given it. It is told from one of a
+new group by the topic's first partition: whoever is given that writes down where all of them begin, in one commit
+(``test_a_partition_that_was_added_is_read_from_its_first_message_however_far_normal_is``).
 """
 
 from __future__ import annotations
@@ -81,8 +84,9 @@ def start_at(
 ) -> Callable[[list[TopicPartition], bool], Beginning]:
     """Return what finds out where newly assigned partitions begin, and is told whether this is its last chance.
 
-    Where the shadow group has committed nothing yet, it begins where the normal group stands; a retry topic, which has
-    the lane to itself, is read from its beginning by either. Where nothing may be repeated no lane begins without an
+    A new shadow group begins where the normal group stands. Whoever is given a topic's first partition says so for all
+    of its partitions, and the others wait for that word. One that was added since is read from its beginning; so is a
+    retry topic, which has the lane to itself, by either lane. Where nothing may be repeated no lane begins without an
     answer: it is late while a transaction that a killed member left open has not run out of its time.
     """
     topics = settings.of(lane).topics.values()
@@ -102,8 +106,10 @@ def start_at(
         new = [each for each in known if each.offset < 0 and each.topic not in resting]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
-        begun = _pinned(consumer, _normal_offsets(settings, new, another), settings, OFFSETS_S)
-        log.info("shadow_begins_at_normal lane=%s partitions=%s", lane, begun)
+        first, added = _sorted_out(consumer, new, last=last)
+        begun = _pinned(consumer, _normal_offsets(settings, first, another), settings, OFFSETS_S) if first else []
+        log.info("shadow_begins lane=%s at_normal=%s at_their_beginning=%s", lane, begun, added)
+        begun += [TopicPartition(each.topic, each.partition, _ends(consumer, each, OFFSETS_S)[0]) for each in added]
         return Beginning([each for each in known if each.offset >= 0 or each.topic in resting], begun)
 
     return begin
@@ -114,6 +120,34 @@ def _from_beginning(place: TopicPartition, resting: set[str]) -> TopicPartition:
     if place.offset < 0 and place.topic in resting:
         place.offset = OFFSET_BEGINNING
     return place
+
+
+def _sorted_out(
+    consumer: RawConsumer, new: list[TopicPartition], *, last: bool
+) -> tuple[list[TopicPartition], list[TopicPartition]]:
+    """Return the partitions of a new group, all of those whose topic's first one is ours, and the ones added since."""
+    first: list[TopicPartition] = []
+    added: list[TopicPartition] = []
+    for topic in sorted({each.topic for each in new}):
+        ours = [TopicPartition(topic, each.partition) for each in new if each.topic == topic]
+        (head,) = _committed(consumer, [TopicPartition(topic, 0)])
+        if head.offset >= 0:
+            added += ours
+        elif any(each.partition == 0 for each in ours):
+            first += [each for each in _committed(consumer, _partitions(consumer, topic)) if each.offset < 0]
+        elif last:
+            first += ours
+        else:
+            raise BrokerError(f"the member with partition 0 of {topic} has not said yet where the group begins")
+    return first, added
+
+
+def _partitions(consumer: RawConsumer, topic: str) -> list[TopicPartition]:
+    try:
+        known = consumer.list_topics(topic, timeout=OFFSETS_S).topics[topic].partitions
+    except KafkaException as error:
+        raise BrokerError(f"the partitions of {topic} cannot be read: {explained(error.args[0])}") from error
+    return [TopicPartition(topic, partition) for partition in sorted(known)]
 
 
 def _normal_offsets(
@@ -134,12 +168,12 @@ def _pinned(
     at_end = str(settings.normal.kafka.get("auto.offset.reset", "earliest")) in {"latest", "largest", "end"}
     pinned = []
     for each in places:
-        offset = each.offset if each.offset >= 0 else _watermarks(client, each, timeout_s)[at_end]
+        offset = each.offset if each.offset >= 0 else _ends(client, each, timeout_s)[at_end]
         pinned.append(TopicPartition(each.topic, each.partition, offset))
     return pinned
 
 
-def _watermarks(client: RawConsumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
+def _ends(client: RawConsumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
     try:
         # None on a timeout, whatever the stubs say.
         found: tuple[int, int] | None = client.get_watermark_offsets(place, timeout=timeout_s)

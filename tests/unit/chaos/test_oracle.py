@@ -195,6 +195,17 @@ def test_an_acknowledged_message_that_is_not_in_the_log_is_found() -> None:
     assert law(oracle.kafka_keeps_what_it_acknowledged) in found(evidence)
 
 
+def test_an_acknowledgement_that_does_not_say_where_the_message_is_counts_for_its_partition() -> None:
+    evidence = sound()
+    kept, missing = evidence.log[0], some(evidence, "s")
+    for each in (kept, missing):
+        evidence.acked[each.order.number] = replace(evidence.acked[each.order.number], offset=None)
+    assert found(evidence) == set()
+
+    evidence.log.remove(missing)
+    assert law(oracle.kafka_keeps_what_it_acknowledged) in found(evidence)
+
+
 def test_a_message_that_the_producer_wrote_twice_is_kept_whichever_of_them_it_was_told_of() -> None:
     evidence = sound()
     twin = evidence.log[0]

@@ -52,6 +52,36 @@ def test_a_shadow_lane_that_has_read_nothing_yet_begins_at_the_same_place_after_
     assert ([each.offset for each in known], begun) == ([first], [])
 
 
+def places(found: list[TopicPartition]) -> dict[int, int]:
+    return {each.partition: each.offset for each in found}
+
+
+def test_a_partition_that_was_added_is_read_from_its_first_message_however_far_normal_is(tmp_path: Path) -> None:
+    settings, broker = settings_with(tmp_path, "latest"), Broker(Clock())
+    broker.create_topic("t", 2)
+    for value in (b"0", b"1"):
+        broker.append("t", value, partition=1)
+    normal, shadow = (consumer_in(broker, settings.of(lane)) for lane in Lane)
+    shadow.commit(offsets=[TopicPartition("t", 0, 7)], asynchronous=False)
+    normal.commit(offsets=[TopicPartition("t", 1, 2)], asynchronous=False)
+    known, begun = start_at(settings, Lane.SHADOW, shadow, partial(consumer_in, broker))(
+        [TopicPartition("t", 1)], False
+    )
+    assert (known, places(begun)) == ([], {1: 0})
+
+
+def test_whoever_has_the_first_partition_says_where_a_new_group_begins_and_the_others_wait(tmp_path: Path) -> None:
+    settings, broker = settings_with(tmp_path, "earliest"), Broker(Clock())
+    broker.create_topic("t", 3)
+    normal, shadow = (consumer_in(broker, settings.of(lane)) for lane in Lane)
+    normal.commit(offsets=[TopicPartition("t", each, 5 + each) for each in range(3)], asynchronous=False)
+    begin = start_at(settings, Lane.SHADOW, shadow, partial(consumer_in, broker))
+    with pytest.raises(BrokerError, match="partition 0 of t has not said yet"):
+        begin([TopicPartition("t", 1)], False)
+    assert places(begin([TopicPartition("t", 1)], True).begun) == {1: 6}, "nobody says it in time"
+    assert places(begin([TopicPartition("t", 0)], False).begun) == {0: 5, 1: 6, 2: 7}
+
+
 @pytest.mark.parametrize("lane", list(Lane))
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
 def test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says(

@@ -371,6 +371,16 @@ def test_a_shadow_lane_reads_nothing_before_it_is_committed_where_it_begins(
     assert len(rig.client.assigned) == 1
 
 
+def test_what_is_said_of_partitions_of_others_is_committed_and_not_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = [TopicPartition("t", 0, 7), TopicPartition("t", 1, 8)]
+    monkeypatch.setattr(rig.parts, "start_at", lambda _, __: Beginning([], begun))
+    rig.cursor._assigned(rig.client, begun[:1])  # type: ignore[arg-type]
+    assert rig.client.commits == [{("t", 0): 7, ("t", 1): 8}]
+    assert rig.cursor._windows.keys() == {("t", 0)}
+
+
 def test_a_stop_drains_commits_once_and_closes(rig: Rig) -> None:
     rig.lay_out(1, 2)
     thread = threading.Thread(target=rig.cursor.run)

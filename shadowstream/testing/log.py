@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Message
+from confluent_kafka import OFFSET_END, Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +108,10 @@ class Log:
             return False
         del self._offsets[at], self.records[at]
         return True
+
+    def since(self, moment_ms: int) -> int:
+        """Return the offset of the first record that is not older than a moment; -1: there is none."""
+        return next((record.offset for record in self.records if record.timestamp >= moment_ms), OFFSET_END)
 
     def delete_before(self, offset: int) -> None:
         """Drop the records below an offset, as retention does."""

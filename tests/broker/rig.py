@@ -182,9 +182,11 @@ class Rig:
             self._producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
         return self._producer
 
-    def forget_producer(self) -> None:
-        """Let the next message come from a new client: this one does not know of partitions that were added."""
+    def forget_clients(self) -> None:
+        """Go on with new plain clients: these do not know of partitions that were added."""
+        self.close()
         self._producer = None
+        self._onlookers.clear()
 
     def send(self, topic: str, values: Iterable[object], headers: Headers | None = None, **more: Any) -> None:
         """Produce values as text from a plain producer, and see them delivered."""

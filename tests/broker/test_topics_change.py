@@ -88,7 +88,7 @@ def test_partitions_that_are_added_are_read_from_their_beginning_by_both_lanes(r
         eventually(lambda: caught_up(rig, topic), "the first partition")
         rig.admin.create_partitions([NewPartitions(topic, 2)])[topic].result(DEADLINE_S)
         eventually(lambda: rig.kafka.led_partitions(topic) == 2, "a second one")
-        rig.forget_producer()
+        rig.forget_clients()
         for headers in (None, MARKED):
             rig.send(topic, ["after"], headers, partition=1)
         eventually(lambda: len(rig.committed(rig.group, topic)) == 2 and caught_up(rig, topic), "the second too")

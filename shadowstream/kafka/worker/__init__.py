@@ -3,7 +3,8 @@
 ==============  ====================================================
 ``front``       `Worker`: what users meet
 ``assembly``    puts one lane together, once
-``strands``     the threads that run handlers
+``beginning``   where a lane begins in partitions that are given to it
+``places``      what brokers say of partitions
 ``supervisor``  one process per lane under one command
 ==============  ====================================================
 """

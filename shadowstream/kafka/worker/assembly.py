@@ -115,7 +115,7 @@ def assemble(
         settings=ours.worker,
         listeners=listeners,
         gates=Gates(ours, listeners),
-        start_at=start_at(settings, lane, consumer, ground.consumer),
+        start_at=start_at(settings, lane, consumer, ground.consumer, ground.clock),
         stopping=ground.event(),
         room=ground.event(),
         transaction=_transaction(ours, ground) if any(topics[each.topic].transactional for each in handled) else None,

@@ -10,20 +10,25 @@ its first message, and ``auto.offset.reset: latest`` would skip that
 (``test_a_retry_topic_is_read_from_its_first_message_whatever_the_reset_says``). A partition that was added later has no
 commit of the shadow group either, and normal may have read on in it before shadow is given it. It is told from one of a
 new group by the topic's first partition: whoever is given that writes down where all of them begin, in one commit
-(``test_a_partition_that_was_added_is_read_from_its_first_message_however_far_normal_is``).
+(``test_a_partition_that_was_added_is_read_from_its_first_message_however_far_normal_is``). A topic that comes into
+being while both lanes run has no commit either; whatever was written since this process began is not passed over
+(``test_what_was_written_since_the_process_began_is_not_passed_over_however_far_normal_is``).
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaException, TopicPartition
 
 from shadowstream.errors import BrokerError
-from shadowstream.kafka.clients import QUIET, consumer_of, explained, logger_of
+from shadowstream.kafka.clients import QUIET, consumer_of, logger_of
+from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Beginning
 from shadowstream.kafka.outlets import retry_topic
+from shadowstream.kafka.worker.places import at_beginning, committed, not_after, partitions_of, pinned
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -37,8 +42,6 @@ __all__ = ["seed", "start_at"]
 
 log = logger_of("beginning")
 
-OFFSETS_S = 5.0
-"""How long one question is waited for; a rebalance waits for it."""
 SEED_S = 3.0
 AGAIN_S = 0.1
 
@@ -70,25 +73,30 @@ def _not_seeded(settings: Settings, client: RawConsumer, topics: Sequence[str]) 
 def _seed(settings: Settings, client: RawConsumer, topics: Sequence[str]) -> None:
     known = client.list_topics(timeout=SEED_S).topics
     partitions = [TopicPartition(topic, each) for topic in topics if topic in known for each in known[topic].partitions]
-    if not partitions:
-        return
-    new = [each for each in client.committed(partitions, timeout=SEED_S) if each.offset < 0]
+    new = [each for each in committed(client, partitions) if each.offset < 0]
     if not new:
         return
-    places = _pinned(client, _normal_offsets(settings, new, consumer_of), settings, SEED_S)
+    with closing(consumer_of(settings.normal)) as onlooker:
+        places = _first_places(settings, client, onlooker, new, since=time.time())
     client.commit(offsets=places, asynchronous=False)
 
 
 def start_at(
-    settings: Settings, lane: Lane, consumer: RawConsumer, another: Callable[..., RawConsumer] = consumer_of
+    settings: Settings,
+    lane: Lane,
+    consumer: RawConsumer,
+    another: Callable[..., RawConsumer] = consumer_of,
+    clock: Clock = REAL_CLOCK,
 ) -> Callable[[list[TopicPartition], bool], Beginning]:
     """Return what finds out where newly assigned partitions begin, and is told whether this is its last chance.
 
-    A new shadow group begins where the normal group stands. Whoever is given a topic's first partition says so for all
-    of its partitions, and the others wait for that word. One that was added since is read from its beginning; so is a
-    retry topic, which has the lane to itself, by either lane. Where nothing may be repeated no lane begins without an
-    answer: it is late while a transaction that a killed member left open has not run out of its time.
+    A new shadow group begins where the normal group stands, or with the first message that was written since this was
+    called, by the clock of whoever wrote it, if that comes first. Whoever is given a topic's first partition says so
+    for all of its partitions, and the others wait for that word. One that was added since is read from its beginning;
+    so is a retry topic, which has the lane to itself, by either lane. Where nothing may be repeated no lane begins
+    without an answer: it is late while a transaction that a killed member left open has not run out of its time.
     """
+    began_at = clock.wall()
     topics = settings.of(lane).topics.values()
     resting = {retry_topic(topic.name, lane) for topic in topics if topic.rounds}
     exact = [topic for topic in topics if topic.transactional or lane is Lane.SHADOW]
@@ -96,7 +104,7 @@ def start_at(
 
     def begin(partitions: list[TopicPartition], last: bool) -> Beginning:  # noqa: FBT001 - a Callable has no keywords
         try:
-            known = [_from_beginning(each, resting) for each in _committed(consumer, partitions)]
+            known = [_from_beginning(each, resting) for each in committed(consumer, partitions)]
         except BrokerError as error:
             if not last or any(each.topic in must_know for each in partitions):
                 raise
@@ -106,10 +114,9 @@ def start_at(
         new = [each for each in known if each.offset < 0 and each.topic not in resting]
         if not new or lane is Lane.NORMAL:
             return Beginning(known, [])
-        first, added = _sorted_out(consumer, new, last=last)
-        begun = _pinned(consumer, _normal_offsets(settings, first, another), settings, OFFSETS_S) if first else []
-        log.info("shadow_begins lane=%s at_normal=%s at_their_beginning=%s", lane, begun, added)
-        begun += [TopicPartition(each.topic, each.partition, _ends(consumer, each, OFFSETS_S)[0]) for each in added]
+        with closing(another(settings.normal)) as onlooker:
+            begun = _first_places(settings, consumer, onlooker, new, since=began_at, last=last)
+        log.info("shadow_begins lane=%s partitions=%s", lane, begun)
         return Beginning([each for each in known if each.offset >= 0 or each.topic in resting], begun)
 
     return begin
@@ -122,74 +129,37 @@ def _from_beginning(place: TopicPartition, resting: set[str]) -> TopicPartition:
     return place
 
 
+def _first_places(
+    settings: Settings,
+    client: RawConsumer,
+    onlooker: RawConsumer,
+    new: list[TopicPartition],
+    *,
+    since: float,
+    last: bool = True,
+) -> list[TopicPartition]:
+    """Return where the shadow group begins in partitions that it has committed nothing of, and whose word is ours."""
+    first, added = _sorted_out(client, onlooker, new, last=last)
+    at_end = str(settings.normal.kafka.get("auto.offset.reset", "earliest")) in {"latest", "largest", "end"}
+    at_normal = pinned(client, committed(onlooker, first), at_end=at_end)
+    return [*not_after(onlooker, at_normal, since), *at_beginning(client, added)]
+
+
 def _sorted_out(
-    consumer: RawConsumer, new: list[TopicPartition], *, last: bool
+    client: RawConsumer, onlooker: RawConsumer, new: list[TopicPartition], *, last: bool
 ) -> tuple[list[TopicPartition], list[TopicPartition]]:
     """Return the partitions of a new group, all of those whose topic's first one is ours, and the ones added since."""
     first: list[TopicPartition] = []
     added: list[TopicPartition] = []
     for topic in sorted({each.topic for each in new}):
         ours = [TopicPartition(topic, each.partition) for each in new if each.topic == topic]
-        (head,) = _committed(consumer, [TopicPartition(topic, 0)])
+        (head,) = committed(client, [TopicPartition(topic, 0)])
         if head.offset >= 0:
             added += ours
         elif any(each.partition == 0 for each in ours):
-            first += [each for each in _committed(consumer, _partitions(consumer, topic)) if each.offset < 0]
+            first += [each for each in committed(client, partitions_of(onlooker, topic)) if each.offset < 0]
         elif last:
             first += ours
         else:
             raise BrokerError(f"the member with partition 0 of {topic} has not said yet where the group begins")
     return first, added
-
-
-def _partitions(consumer: RawConsumer, topic: str) -> list[TopicPartition]:
-    try:
-        known = consumer.list_topics(topic, timeout=OFFSETS_S).topics[topic].partitions
-    except KafkaException as error:
-        raise BrokerError(f"the partitions of {topic} cannot be read: {explained(error.args[0])}") from error
-    return [TopicPartition(topic, partition) for partition in sorted(known)]
-
-
-def _normal_offsets(
-    settings: Settings, partitions: list[TopicPartition], another: Callable[..., RawConsumer]
-) -> list[TopicPartition]:
-    """Ask where the normal group stands, without joining it."""
-    onlooker = another(settings.normal)
-    try:
-        return _committed(onlooker, [TopicPartition(each.topic, each.partition) for each in partitions])
-    finally:
-        onlooker.close()
-
-
-def _pinned(
-    client: RawConsumer, places: list[TopicPartition], settings: Settings, timeout_s: float
-) -> list[TopicPartition]:
-    """Put a number on each place that has none, as ``auto.offset.reset`` says: a number can be committed."""
-    at_end = str(settings.normal.kafka.get("auto.offset.reset", "earliest")) in {"latest", "largest", "end"}
-    pinned = []
-    for each in places:
-        offset = each.offset if each.offset >= 0 else _ends(client, each, timeout_s)[at_end]
-        pinned.append(TopicPartition(each.topic, each.partition, offset))
-    return pinned
-
-
-def _ends(client: RawConsumer, place: TopicPartition, timeout_s: float) -> tuple[int, int]:
-    try:
-        # None on a timeout, whatever the stubs say.
-        found: tuple[int, int] | None = client.get_watermark_offsets(place, timeout=timeout_s)
-    except KafkaException as error:
-        raise BrokerError(f"the ends of {place.topic} cannot be read: {explained(error.args[0])}") from error
-    if found is None:
-        raise BrokerError(f"the ends of {place.topic} cannot be read: no answer within {timeout_s:g} s")
-    return found
-
-
-def _committed(consumer: RawConsumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    try:
-        answer: list[TopicPartition] = consumer.committed(partitions, timeout=OFFSETS_S)
-    except KafkaException as error:
-        raise BrokerError(f"committed offsets cannot be read: {explained(error.args[0])}") from error
-    for each in answer:
-        if each.offset < 0:
-            each.offset = OFFSET_INVALID
-    return answer

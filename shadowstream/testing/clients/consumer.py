@@ -298,6 +298,15 @@ class MemoryConsumer:
             raise failure("Failed to get watermark offsets", KafkaError(UNKNOWN_PARTITION)) from None
         return log.start, self._reader.end(log)
 
+    def offsets_for_times(self, partitions: list[TopicPartition], timeout: float | None = None) -> list[TopicPartition]:
+        """Return the first offset at or after each partition's moment, in milliseconds; -1: there is none yet."""
+        self._check()
+        if not self.broker.faults.reaches(self.name):
+            self.broker.clock.advance(self._answer_s if timeout is None or timeout < 0 else timeout)
+            raise failure("Failed to get offsets", KafkaError(TIMED_OUT))
+        logs = [(each, self.broker.log(*place_of(each))) for each in partitions]
+        return [TopicPartition(*place_of(each), log.since(each.offset)) for each, log in logs]
+
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> ClusterMetadata:
         """Return what topics there are."""
         self._check()

@@ -10,6 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, TopicPartition
 
 import shadowstream as ss
 from shadowstream.errors import BrokerError
+from shadowstream.kafka.clock import Clock as Moments
 from shadowstream.kafka.worker.beginning import start_at
 from shadowstream.lane import Lane
 from shadowstream.testing import Broker, Clock, MemoryConsumer
@@ -68,6 +69,22 @@ def test_a_partition_that_was_added_is_read_from_its_first_message_however_far_n
         [TopicPartition("t", 1)], False
     )
     assert (known, places(begun)) == ([], {1: 0})
+
+
+def test_what_was_written_since_the_process_began_is_not_passed_over_however_far_normal_is(tmp_path: Path) -> None:
+    settings, broker = settings_with(tmp_path, "earliest"), Broker(Clock())
+    normal, shadow = (consumer_in(broker, settings.of(lane)) for lane in Lane)
+    clock = Moments(wall=broker.clock.time)
+    broker.create_topic("t")
+    broker.append("t", b"before")
+    broker.clock.advance(1)
+    begin = start_at(settings, Lane.SHADOW, shadow, partial(consumer_in, broker), clock)
+    normal.commit(offsets=[TopicPartition("t", 0, 1)], asynchronous=False)
+    assert places(begin([TopicPartition("t", 0)], False).begun) == {0: 1}
+    for value in (b"1", b"2"):
+        broker.append("t", value)
+    normal.commit(offsets=[TopicPartition("t", 0, 3)], asynchronous=False)
+    assert places(begin([TopicPartition("t", 0)], False).begun) == {0: 1}
 
 
 def test_whoever_has_the_first_partition_says_where_a_new_group_begins_and_the_others_wait(tmp_path: Path) -> None:

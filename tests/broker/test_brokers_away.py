@@ -1,4 +1,4 @@
-"""Brokers that are away for longer than every timeout: at the start, and in the midst of the work."""
+"""Brokers that are away for longer than every timeout, in the midst of the work."""
 
 from __future__ import annotations
 
@@ -80,17 +80,3 @@ def test_brokers_that_are_away_for_longer_than_every_timeout_cost_no_message_and
             assert {text_of(each) for each in rig.read(name)} == {"bad"}
         service.signal()
         assert service.stopped() == 0
-
-
-def test_a_worker_that_finds_no_broker_at_its_start_waits_and_says_what_to_do(rig: Rig) -> None:
-    topic = rig.topic()
-    rig.begin(topic)
-    both(rig, topic, "a", "b")
-    rig.close()
-    rig.kafka.kill()
-    with Service(rig, APP.format(topic=topic), {topic: {}}, kafka=SHORT) as service:
-        eventually(lambda: "check `kafka: bootstrap.servers` and that the brokers run" in service.log(), "it is told")
-        rig.kafka.restart()
-        rig.forget_clients()
-        eventually(lambda: caught_up(rig, topic), "everything answered for")
-        assert [service.done(lane) for lane in Lane] == [{"a": 1, "b": 1}] * 2

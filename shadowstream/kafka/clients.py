@@ -33,6 +33,7 @@ __all__ = [
     "logger_of",
     "mark_reader",
     "mark_writer",
+    "member_properties",
     "missing_topics",
     "producer_of",
     "producer_properties",
@@ -62,6 +63,9 @@ OF_TRANSACTIONS = frozenset({"transactional.id", "transaction.timeout.ms"})
 TRANSACTION_TIMEOUT_MS = 15_000
 """How long what a killed process left open can hold up readers: a transaction of ours lasts for moments."""
 
+MEMBER_POLLS_MS = 45_000
+"""As long as a session, by the client's own default; shorter than that it must not be."""
+
 CURES = MappingProxyType(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic, or correct its name under `topics:`",
@@ -88,6 +92,17 @@ def consumer_properties(lane: LaneSettings) -> dict[str, Any]:
         "fetch.queue.backoff.ms": 10,
     }
     return defaults | _without(lane.kafka, PRODUCER_ONLY) | ours
+
+
+def member_properties(lane: LaneSettings) -> dict[str, Any]:
+    """Return what a worker's consumer has over the lane's others: it polls whatever handlers do.
+
+    A client that has lost the brokers' word gives up no partition that it is to give up, and nobody else gets it, until
+    the brokers put it out of the group: after five minutes, were it the client's own interval.
+    """
+    session_ms = lane.kafka.get("session.timeout.ms", 0)
+    longest_ms = max(MEMBER_POLLS_MS, 2000 * lane.worker.revoke_s, float(session_ms) if session_ms else 0.0)
+    return {"max.poll.interval.ms": int(lane.kafka.get("max.poll.interval.ms") or longest_ms)}
 
 
 def producer_properties(lane: LaneSettings) -> dict[str, Any]:

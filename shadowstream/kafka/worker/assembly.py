@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.gate import Gates, Verdict
-from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of, transactional_properties
+from shadowstream.kafka.clients import (
+    consumer_of,
+    mark_reader,
+    member_properties,
+    producer_of,
+    transactional_properties,
+)
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
@@ -107,7 +113,7 @@ def assemble(
     def on_commit(error: KafkaError | None, places: list[TopicPartition]) -> None:
         cursor.committed(error, places)
 
-    consumer = ground.consumer(ours, on_commit=on_commit)
+    consumer = ground.consumer(ours, on_commit=on_commit, **member_properties(ours))
     parts = Parts(
         lane=lane,
         consumer=consumer,

@@ -34,17 +34,20 @@ what is kept for later is **parked**.
 from __future__ import annotations
 
 from shadowstream.config import Settings, load
-from shadowstream.errors import ConfigError, ShadowstreamError
+from shadowstream.errors import ConfigError, RefusedError, ShadowstreamError
+from shadowstream.gate import Guarded
 from shadowstream.kafka import Consumer, Message, Producer, Worker
 from shadowstream.lane import Lane, Mark, current, entered, is_shadow
 
 __all__ = [
     "ConfigError",
     "Consumer",
+    "Guarded",
     "Lane",
     "Mark",
     "Message",
     "Producer",
+    "RefusedError",
     "Settings",
     "ShadowstreamError",
     "Worker",

@@ -62,3 +62,12 @@ class BrokerError(ShadowstreamError):
 
 class RefusedError(ShadowstreamError):
     """The shadow lane is off, or a gate said no where a value cannot say it."""
+
+    def __init__(self, message: str, *, command: str, lane: str, by: str, retry_after_s: float) -> None:
+        self.command = command
+        self.lane = lane
+        self.by = by
+        """What refused: ``rate``, ``keys``, ``breaker``, ``cap``, or ``off``: the shadow lane."""
+        self.retry_after_s = retry_after_s
+        """Seconds until asking again can make a difference."""
+        super().__init__(message)

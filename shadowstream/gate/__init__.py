@@ -8,6 +8,7 @@
 ``keys``              how fast for each user, each promotion (`KeyedLimit`)
 ``chain``             cap, breaker and rate folded into one gate: check all, then take (`Chain`)
 ``gates``             all gates of one lane, one state for each command (`Gates`)
+``guarded``           a command's gate around any call, in either lane (`Guarded`)
 ====================  ===============================================================================
 
 Time is an argument, in monotonic seconds; nothing here reads a clock. Traps:
@@ -33,6 +34,7 @@ from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.cap import Cap
 from shadowstream.gate.chain import Chain, Stages, folded
 from shadowstream.gate.gates import Gates
+from shadowstream.gate.guarded import Guarded
 from shadowstream.gate.keys import KeyedLimit
 from shadowstream.gate.rate import Bucket, RateLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
@@ -44,6 +46,7 @@ __all__ = [
     "Chain",
     "Gate",
     "Gates",
+    "Guarded",
     "KeyedLimit",
     "OpenGate",
     "RateLimit",

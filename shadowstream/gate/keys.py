@@ -89,6 +89,14 @@ class KeyedLimit:
                 table[key].content += 1.0
         return Ticket(entered_at=now)
 
+    def give_back(self, values: Mapping[str, object]) -> None:
+        """Put back what an admitted message took, because something else refused it."""
+        with self._lock:
+            for field in self._fields:
+                bucket = self._table.get(key_of(field, values.get(field)))
+                if bucket is not None:
+                    bucket.content = max(bucket.content - 1.0, 0.0)
+
     def _checked(self, keys: list[Key], now: float) -> tuple[float, list[Key]]:
         """Return the seconds until every key admits (0.0: now), and the keys that are not in the table yet."""
         if self._rate_per_s <= 0.0:

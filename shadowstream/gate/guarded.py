@@ -1,0 +1,260 @@
+"""A command's gate around any call: a request to a downstream, a query, a whole endpoint.
+
+The rules are those of the lane in which the call is made. Traps:
+
+* A refusal by a later stage gives back what an earlier one took, or refused calls would use up a key's rate
+  (``test_a_refusal_by_the_rate_takes_nothing_from_any_key``).
+* An interrupted call is neither a success nor a failure of its command
+  (``test_an_interrupted_call_counts_as_neither_and_gives_its_place_back``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import wraps
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from shadowstream.errors import RefusedError, SetupError
+from shadowstream.events import Listeners, Outcome
+from shadowstream.gate.gates import Gates
+from shadowstream.gate.verdict import Ticket, Verdict
+from shadowstream.lane import Lane, current_lane
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from inspect import BoundArguments
+    from types import TracebackType
+
+    from shadowstream.config.model import Settings
+    from shadowstream.events import Hook
+    from shadowstream.gate.keys import KeyedLimit
+    from shadowstream.gate.verdict import Gate
+
+    Clock = Callable[[], float]
+
+__all__ = ["Call", "Guarded"]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+OFF: Final = "off"
+"""What refuses every shadow call while the shadow lane is off."""
+LEAST_WAIT_S: Final = 0.001
+
+
+class Guarded:
+    """Puts the gates of both lanes around calls; one of these for a process, so that a command has one state in it.
+
+    ``clock`` gives monotonic seconds.
+    """
+
+    def __init__(self, settings: Settings, hooks: Iterable[Hook] = (), *, clock: Clock = time.monotonic) -> None:
+        listeners = Listeners(hooks)
+        self._doors = {Lane.NORMAL: _Doors(Gates(settings.normal, listeners))}
+        if settings.shadow is not None:
+            self._doors[Lane.SHADOW] = _Doors(Gates(settings.shadow, listeners))
+        self.fields = {
+            command: rule.keys
+            for lane in (settings.shadow, settings.normal)
+            for command, rule in (lane.key_limits if lane else {}).items()
+            if rule is not None
+        }
+        """By command, the names that its multi-key limit wants the values of."""
+        self.clock = clock
+
+    def __call__(self, command: str, *, wait_s: float = 0.0, **values: object) -> Call:
+        """Return what guards one call: a decorator, a ``with`` or an ``async with`` block.
+
+        ``values`` are what a multi-key limit looks at; a decorated function's arguments are looked at by their names.
+        A call that is refused asks again for ``wait_s`` seconds at most, and then raises.
+
+        Raises:
+            RefusedError: on the way into the block or the function; ``retry_after_s`` says when to come back.
+            SetupError: what is decorated is a generator.
+        """
+        return Call(self, command, wait_s, values)
+
+    def asked(self, command: str, **values: object) -> Asked:
+        """Return a ``with`` block that is entered in any case: its ticket says whether the call may be made."""
+        return Asked(self, command, values)
+
+    def gates(self, lane: Lane) -> Gates | None:
+        """Return one lane's gates, to force or watch a breaker; None while that lane is off."""
+        doors = self._doors.get(lane)
+        return None if doors is None else doors.gates
+
+    def pass_through(self, command: str, values: Mapping[str, object]) -> Pass:
+        """Ask once, in the lane of the work at hand."""
+        lane = current_lane()
+        doors = self._doors.get(lane)
+        if doors is None:
+            return Pass(lane, command, Ticket(Verdict.SHED, 1.0, by=OFF))
+        gate, keyed = doors.of(command)
+        now = self.clock()
+        if keyed is not None and not (ticket := keyed.enter(values, now)).admitted:
+            return Pass(lane, command, ticket)
+        ticket = gate.enter(now)
+        if keyed is not None and not ticket.admitted:
+            keyed.give_back(values)
+        return Pass(lane, command, ticket, gate)
+
+
+class _Doors:
+    """One lane's gates, looked up without a lock once a command was asked for."""
+
+    __slots__ = ("_made", "gates")
+
+    def __init__(self, gates: Gates) -> None:
+        self.gates = gates
+        self._made: dict[str, tuple[Gate, KeyedLimit | None]] = {}
+
+    def of(self, command: str) -> tuple[Gate, KeyedLimit | None]:
+        made = self._made.get(command)
+        if made is None:
+            made = self._made[command] = self.gates.gate(command), self.gates.keyed(command)
+        return made
+
+
+class Pass:
+    """One decision about one call, until it has ended."""
+
+    __slots__ = ("_gate", "command", "lane", "ticket")
+
+    def __init__(self, lane: Lane, command: str, ticket: Ticket, gate: Gate | None = None) -> None:
+        self.lane, self.command, self.ticket, self._gate = lane, command, ticket, gate
+
+    def left(self, error: BaseException | None, now: float) -> None:
+        """Tell the gate how the call ended."""
+        if self._gate is not None and self.ticket.admitted:
+            self._gate.leave(self.ticket, _outcome(error), now)
+
+    def refusal(self) -> RefusedError:
+        """Return what is raised when the call may not be made."""
+        ticket = self.ticket
+        why = "the shadow lane is off" if ticket.by == OFF else f"its {ticket.by} says no"
+        return RefusedError(
+            f"{self.command} in lane {self.lane}: {why}; come back after {ticket.wait_s:.3g} s",
+            command=self.command,
+            lane=self.lane,
+            by=ticket.by,
+            retry_after_s=ticket.wait_s,
+        )
+
+
+def _outcome(error: BaseException | None) -> Outcome:
+    if error is None:
+        return Outcome.HANDLED
+    return Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED
+
+
+class Call:
+    """One guarded call: decorates a function, or is the block around it."""
+
+    __slots__ = ("_command", "_guarded", "_pass", "_values", "_wait_s")
+
+    def __init__(self, guarded: Guarded, command: str, wait_s: float, values: Mapping[str, object]) -> None:
+        self._guarded, self._command, self._wait_s, self._values = guarded, command, wait_s, values
+        self._pass: Pass | None = None
+
+    def __call__(self, function: Function) -> Function:
+        """Guard each call of a function, sync or async."""
+        if isgeneratorfunction(function) or isasyncgenfunction(function):
+            raise SetupError(
+                f"{function.__qualname__} is a generator: it does its work after the call has returned; guard the work"
+                f" with `with guarded({self._command!r}):` inside it"
+            )
+        named = self._naming(function)
+        guarded, command, wait_s = self._guarded, self._command, self._wait_s
+
+        @wraps(function)
+        def sync(*args: Any, **more: Any) -> Any:  # noqa: ANN401 - the function's own
+            with Call(guarded, command, wait_s, named(args, more)):
+                return function(*args, **more)
+
+        @wraps(function)
+        async def later(*args: Any, **more: Any) -> Any:  # noqa: ANN401 - the function's own
+            async with Call(guarded, command, wait_s, named(args, more)):
+                return await function(*args, **more)
+
+        return later if iscoroutinefunction(function) else sync  # type: ignore[return-value] # of the same signature
+
+    def _naming(
+        self, function: Callable[..., Any]
+    ) -> Callable[[tuple[Any, ...], dict[str, Any]], Mapping[str, object]]:
+        """Return what finds the values of a multi-key limit among a function's arguments."""
+        given, fields = self._values, self._guarded.fields.get(self._command, ())
+        if not fields:
+            return lambda _, __: given
+        shape = signature(function)
+        return lambda args, more: {**_named(shape.bind(*args, **more)), **given}
+
+    def __enter__(self) -> Ticket:
+        until = self._guarded.clock() + self._wait_s
+        while (rest_s := self._asked(until)) is not None:
+            time.sleep(rest_s)
+        return self._admitted()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    async def __aenter__(self) -> Ticket:
+        until = self._guarded.clock() + self._wait_s
+        # Time opens the gate, and time tells nobody: there is no event to wait for.
+        while (rest_s := self._asked(until)) is not None:  # noqa: ASYNC110
+            await asyncio.sleep(rest_s)
+        return self._admitted()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave(error)
+
+    def _asked(self, until: float) -> float | None:
+        """Ask once; returns the seconds to wait before asking again, None when there is no more to ask."""
+        self._pass = self._guarded.pass_through(self._command, self._values)
+        ticket = self._pass.ticket
+        left_s = until - self._guarded.clock()
+        if ticket.admitted or ticket.by == OFF or left_s <= 0 or ticket.wait_s > left_s:
+            return None
+        return max(ticket.wait_s, LEAST_WAIT_S)
+
+    def _admitted(self) -> Ticket:
+        assert self._pass is not None  # noqa: S101 - _asked() comes before
+        if not self._pass.ticket.admitted:
+            raise self._pass.refusal()
+        return self._pass.ticket
+
+    def _leave(self, error: BaseException | None) -> None:
+        assert self._pass is not None  # noqa: S101 - a block is left after it was entered
+        self._pass.left(error, self._guarded.clock())
+
+
+class Asked:
+    """A block that is entered whatever the gate says."""
+
+    __slots__ = ("_command", "_guarded", "_pass", "_values")
+
+    def __init__(self, guarded: Guarded, command: str, values: Mapping[str, object]) -> None:
+        self._guarded, self._command, self._values = guarded, command, values
+
+    def __enter__(self) -> Ticket:
+        self._pass = self._guarded.pass_through(self._command, self._values)
+        return self._pass.ticket
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pass.left(error, self._guarded.clock())
+
+
+def _named(bound: BoundArguments) -> dict[str, object]:
+    """Return a call's arguments by name, those of ``**more`` among them."""
+    bound.apply_defaults()
+    found = dict(bound.arguments)
+    for name, parameter in bound.signature.parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found.update(found.pop(name, {}))
+    return found

@@ -119,6 +119,16 @@ class BreakerRule:
     """How long a call may take; an async handler is cancelled then, a sync one is reported. None: for ever."""
 
 
+class Missing(StrEnum):
+    """What becomes of a message without one of the keys that it is limited by."""
+
+    SHARED = "shared"
+    """All such messages share one rate."""
+    ADMIT = "admit"
+    """The other keys decide."""
+    REFUSE = "refuse"
+
+
 @dataclass(frozen=True, slots=True)
 class KeysRule:
     """A limit for each value of some fields of the message; all of them must admit."""
@@ -127,6 +137,10 @@ class KeysRule:
     hard_per_s: float
     burst: int | None = None
     max_keys: int = 100_000
+    missing: Missing = Missing.SHARED
+    """What counts for a message in which a key is absent or null."""
+    overrides: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    """By key, the values with a rate of their own, per second; None: no limit, 0: none is admitted."""
 
 
 @dataclass(frozen=True, slots=True)

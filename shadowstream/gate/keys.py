@@ -1,8 +1,8 @@
 """How fast may each user, each promotion, each of anything go? One bucket for each value of some fields.
 
-A message is admitted when the buckets of all its fields admit it, and a refusal takes from none. A field that is absent
-or null has one bucket of its own, shared by every message without it, so leaving the field out evades no limit. Values
-are told apart by their text: 7 and "7" are one user.
+A message is admitted when the buckets of all its fields admit it, and a refusal takes from none. Values are told apart
+by their text: 7 and "7" are one user. Some values may have rates of their own. For a field that is absent or null the
+rule says what counts: by default one bucket shared by every message without it, so leaving it out evades no limit.
 
 The table is bounded, and forgetting a bucket is only free while it is full again. So idle keys go, limited ones never:
 when every key is live a new one is refused and counted in ``overflows``.
@@ -15,6 +15,7 @@ from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from shadowstream.config.model import Missing
 from shadowstream.gate.rate import RE_ASK_S, Bucket
 from shadowstream.gate.verdict import Ticket, Verdict
 
@@ -52,8 +53,10 @@ class KeyedLimit:
         "_hand",
         "_lock",
         "_max_keys",
+        "_missing",
         "_on_refusal",
         "_rate_per_s",
+        "_rates",
         "_table",
         "overflows",
     )
@@ -61,6 +64,12 @@ class KeyedLimit:
     def __init__(self, rule: KeysRule, on_refusal: Verdict = Verdict.WAIT) -> None:
         self._fields = tuple(dict.fromkeys(rule.keys))
         self._rate_per_s, self._burst, self._on_refusal = rule.hard_per_s, rule.burst, on_refusal
+        self._missing = rule.missing
+        self._rates = {
+            key_of(field, value): rate_per_s
+            for field, rates in rule.overrides.items()
+            for value, rate_per_s in rates.items()
+        }
         self._max_keys = max(rule.max_keys, len(self._fields))
         self._lock = Lock()
         self._table: dict[Key, Bucket] = {}
@@ -75,14 +84,16 @@ class KeyedLimit:
 
     def enter(self, values: Mapping[str, object], now: float) -> Ticket:
         """Decide on a message with these field values at monotonic second ``now``; there is nothing to leave."""
-        keys = [key_of(field, values.get(field)) for field in self._fields]
+        if self._missing is Missing.REFUSE and any(values.get(field) is None for field in self._fields):
+            return Ticket(self._on_refusal, RE_ASK_S, by="keys", entered_at=now)
+        keys = self._limited(values)
         with self._lock:
             wait_s, new = self._checked(keys, now)
             if wait_s:
                 return Ticket(self._on_refusal, wait_s, by="keys", entered_at=now)
             table = self._table
             for key in new:
-                table[key] = bucket = Bucket(self._rate_per_s, self._burst)
+                table[key] = bucket = Bucket(self._rate_of(key), self._burst)
                 bucket.check(now)
                 self._hand.append(key)
             for key in keys:
@@ -92,22 +103,36 @@ class KeyedLimit:
     def give_back(self, values: Mapping[str, object]) -> None:
         """Put back what an admitted message took, because something else refused it."""
         with self._lock:
-            for field in self._fields:
-                bucket = self._table.get(key_of(field, values.get(field)))
+            for key in self._limited(values):
+                bucket = self._table.get(key)
                 if bucket is not None:
                     bucket.content = max(bucket.content - 1.0, 0.0)
 
+    def _limited(self, values: Mapping[str, object]) -> list[Key]:
+        """Return the keys that a message with these values counts for."""
+        keys = [
+            key_of(field, value)
+            for field in self._fields
+            if (value := values.get(field)) is not None or self._missing is not Missing.ADMIT
+        ]
+        rates = self._rates
+        return [key for key in keys if rates.get(key, 0.0) is not None] if rates else keys
+
+    def _rate_of(self, key: Key) -> float:
+        own = self._rates.get(key, self._rate_per_s)
+        return self._rate_per_s if own is None else own
+
     def _checked(self, keys: list[Key], now: float) -> tuple[float, list[Key]]:
         """Return the seconds until every key admits (0.0: now), and the keys that are not in the table yet."""
-        if self._rate_per_s <= 0.0:
-            return RE_ASK_S, []
         wait_s, new = 0.0, []
         for key in keys:
             bucket = self._table.get(key)
-            if bucket is None:
+            if bucket is not None:
+                wait_s = max(wait_s, bucket.check(now))
+            elif self._rate_of(key) > 0.0:
                 new.append(key)
             else:
-                wait_s = max(wait_s, bucket.check(now))
+                wait_s = RE_ASK_S
         if new and not wait_s and not self._room_for(keys, len(new), now):
             self.overflows += 1
             wait_s = RE_ASK_S

@@ -222,3 +222,15 @@ def test_a_duration_may_be_written_in_any_of_these_ways(loaded, written_as, seco
 )
 def test_a_size_may_be_written_in_any_of_these_ways(loaded, written_as, count):
     assert loaded(f"topics: {{t: {{max_bytes: {written_as}}}}}").normal.topics["t"].max_bytes == count
+
+
+def test_a_limit_by_keys_has_rates_for_some_values_and_a_word_for_a_missing_one(loaded):
+    text = """
+      multi_key_rate_limit_v2:
+        claim: {keys: [user_id], hard: 5/s, missing: refuse, overrides: {user_id: {7: 50/s, vip: null}}}
+        shadow.claim: {overrides: {user_id: {7: 1/m}}}
+    """
+    settings = loaded(text)
+    rule = settings.normal.key_limits["claim"]
+    assert (rule.missing, rule.overrides) == ("refuse", {"user_id": {"7": 50.0, "vip": None}})
+    assert settings.shadow.key_limits["claim"].overrides == {"user_id": {"7": 1 / 60}}

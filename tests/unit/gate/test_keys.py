@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowstream.config.model import KeysRule
+from shadowstream.config.model import KeysRule, Missing
 from shadowstream.gate import KeyedLimit, Verdict
 
 if TYPE_CHECKING:
@@ -161,3 +161,48 @@ def test_eight_threads_get_exactly_the_burst_of_a_key(hammer: Hammer) -> None:
         return sum(limit.enter({"user_id": "one"}, 1.0).admitted for _turn in range(200))
 
     assert sum(hammer(work)) == 40
+
+
+def test_some_values_have_rates_of_their_own() -> None:
+    own = {"user": {"vip": None, "7": 2.0, "banned": 0.0}}
+    limit = KeyedLimit(KeysRule(("user", "promotion"), hard_per_s=1.0, burst=1, overrides=own))
+
+    def admitted(user: object, tries: int, now: float = 0.0) -> int:
+        # Another promotion each time: it is the user that is looked at.
+        return sum(limit.enter({"user": user, "promotion": f"{user} {n} {now}"}, now).admitted for n in range(tries))
+
+    assert admitted("vip", 50) == 50
+    assert admitted("banned", 50) == 0
+    assert (admitted(7, 5), admitted(7, 5, 0.5)) == (1, 1), "twice a second"
+    assert (admitted(8, 5), admitted(8, 5, 0.5), admitted(8, 5, 1.0)) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("missing", "admitted"), [(Missing.SHARED, 1), (Missing.ADMIT, 3), (Missing.REFUSE, 0)], ids=str
+)
+def test_what_counts_for_a_message_without_a_key_is_as_the_rule_says(missing: Missing, admitted: int) -> None:
+    limit = KeyedLimit(KeysRule(("user", "promotion"), hard_per_s=1.0, burst=1, missing=missing))
+    assert sum(limit.enter({"user": None, "promotion": each}, 0.0).admitted for each in "abc") == admitted
+    assert limit.enter({"user": 1, "promotion": "d"}, 0.0).admitted
+    assert not limit.enter({"user": 1, "promotion": "e"}, 0.0).admitted
+
+
+def test_what_is_given_back_can_be_taken_again_and_is_not_more_than_was_taken() -> None:
+    limit = KeyedLimit(KeysRule(("user",), hard_per_s=0.001, burst=1))
+    assert limit.enter({"user": 1}, 0.0).admitted
+    limit.give_back({"user": 1})
+    limit.give_back({"user": 1})
+    limit.give_back({"user": "never seen"})
+    assert [limit.enter({"user": 1}, 0.0).admitted for _ in range(2)] == [True, False]
+
+
+def test_a_limited_key_is_not_let_in_again_by_a_million_new_ones() -> None:
+    limit = KeyedLimit(KeysRule(("user",), hard_per_s=0.001, burst=1, max_keys=1000))
+    assert limit.enter({"user": "limited"}, 0.0).admitted
+    for number in range(1_000_000):
+        limit.enter({"user": number}, 0.0)
+        if not number % 100_000:
+            assert not limit.enter({"user": "limited"}, 0.0).admitted
+    assert not limit.enter({"user": "limited"}, 1.0).admitted
+    assert len(limit) == 1000
+    assert limit.overflows == 1_000_000 - 999

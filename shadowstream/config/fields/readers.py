@@ -1,32 +1,42 @@
-"""Every section, every field in it, and how the value of each is read, shown and masked."""
+"""How the values of a configuration are read, shown in messages, and masked."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
-
-from shadowstream.config.model import (
-    BreakerRule,
-    KeysRule,
-    MarkSettings,
-    OnLimit,
-    Order,
-    RateRule,
-    Route,
-    TopicSettings,
-    Trust,
-    WorkerSettings,
-)
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from enum import StrEnum
 
-__all__ = ["SECTIONS", "Field", "Section", "WrongValueError", "masked", "meant", "said"]
+__all__ = [
+    "VARIABLE",
+    "Reader",
+    "WrongValueError",
+    "anything",
+    "choice",
+    "duration",
+    "flag",
+    "masked",
+    "meant",
+    "name_of_kafka",
+    "on_soft",
+    "positive_duration",
+    "rate",
+    "rates_by_value",
+    "refused",
+    "rest",
+    "said",
+    "scalar",
+    "share",
+    "size",
+    "text",
+    "whole",
+    "words",
+]
 
 Reader = Callable[[object], object]
 
@@ -38,8 +48,6 @@ SECONDS: Final = MappingProxyType({"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0
 BYTES: Final = MappingProxyType(
     {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 )
-HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
-SERVICE = re.compile(r"[A-Za-z0-9._-]{1,200}")
 SECRET = re.compile(
     r"pass(word|wd|phrase)?$|secret(?!_env)|token|credential|private|jaas|api_?key|access_?key|oauthbearer\.config"
     r"|ssl[._](key|keystore)([._](pem|password))?$",
@@ -96,48 +104,6 @@ def meant(key: str, known: tuple[str, ...]) -> str:
     return f"Did you mean `{close[0]}`?" if close else f"Use one of: {', '.join(known)}."
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One field as users spell it, and what the settings make of it."""
-
-    attribute: str
-    """Its name in the model."""
-    read: Reader
-    default: object = None
-    null: bool = False
-    """Whether null says something here."""
-    falls_back: bool = True
-    """Whether shadow takes normal's value where it has none of its own."""
-
-    def value(self, given: object) -> object:
-        """Read a value as given.
-
-        Raises:
-            WrongValueError: the value is not of this field's kind.
-        """
-        if given is None:
-            if self.null:
-                return None
-            raise WrongValueError("is null, which says nothing here", "Give it a value, or leave the key out.")
-        return self.read(given)
-
-
-@dataclass(frozen=True, slots=True)
-class Section:
-    """One section: its fields, and whether they stand under names (commands, topics, sinks)."""
-
-    fields: Mapping[str, Field]
-    named: bool = False
-    free: Field | None = None
-    """What fields outside the list are; None: there are no others."""
-    lanes: bool = True
-    """Whether the section may differ between the lanes."""
-
-    def field(self, name: str) -> Field | None:
-        """Return a field by its spelling, None when there is no such field."""
-        return self.fields.get(name, self.free)
-
-
 def _wrong(value: object, kind: str, cure: str) -> WrongValueError:
     return WrongValueError(f"is {said(value, '')}, which is not {kind}", cure)
 
@@ -161,6 +127,19 @@ def duration(value: object) -> float:
     """Read ``500ms``, ``30s``, ``5m``, ``6h``, ``1d`` or a bare number as seconds."""
     amount, unit = _measured(value, DURATION, "a duration", "Write 500ms, 30s, 5m, 6h, 1d or a bare number of seconds.")
     return amount * SECONDS[unit or "s"]
+
+
+def rates_by_value(value: object) -> Mapping[str, Mapping[str, float | None]]:
+    """Read ``{user_id: {7: 50/s, 8: null}}``: the rates of some values, by key."""
+    cure = "Write {user_id: {7: 50/s, 8: null}}: by key, the values and their rates; null is no limit."
+    if not isinstance(value, Mapping) or not all(isinstance(each, Mapping) for each in value.values()):
+        raise _wrong(value, "rates by key and value", cure)
+    return MappingProxyType(
+        {
+            str(key): MappingProxyType({str(each): None if own is None else rate(own) for each, own in rates.items()})
+            for key, rates in value.items()
+        }
+    )
 
 
 def positive_duration(value: object) -> float:
@@ -274,122 +253,9 @@ def refused(cure: str) -> Reader:
     return read
 
 
-def _on_soft(value: object) -> str:
+def on_soft(value: object) -> str:
+    """Read what becomes of a message above the soft limit."""
     words = ("admit", "wait")
     if value not in words:
         raise _wrong(value, "one of admit, wait", meant(str(value), words))
     return str(value)
-
-
-def _of(rule: type[Any], attribute: str, read: Reader, **more: bool) -> Field:
-    """Return a field whose default stands in the model."""
-    default = next(item.default for item in fields(rule) if item.name == attribute)
-    return Field(attribute, read, None if default is MISSING else default, **more)
-
-
-TOPICS = MappingProxyType(
-    {
-        "route": _of(TopicSettings, "route", choice(Route)),
-        "enabled": _of(TopicSettings, "enabled", flag),
-        "order": _of(TopicSettings, "order", choice(Order)),
-        "concurrency": _of(TopicSettings, "concurrency", whole(1, 10_000)),
-        "on_limit": _of(TopicSettings, "on_limit", choice(OnLimit)),
-        "retries": _of(TopicSettings, "retries", whole(0)),
-        "backoff": _of(TopicSettings, "backoff_s", duration),
-        "rounds": _of(TopicSettings, "rounds", whole(0, MOST_ROUNDS)),
-        "rest": _of(TopicSettings, "rest_s", rest),
-        "max_messages": _of(TopicSettings, "max_messages", whole(1)),
-        "max_bytes": _of(TopicSettings, "max_bytes", size),
-        "transactional": _of(TopicSettings, "transactional", flag),
-    }
-)
-RATES = MappingProxyType(
-    {
-        "soft": _of(RateRule, "soft_per_s", rate, null=True),
-        "hard": _of(RateRule, "hard_per_s", rate, null=True),
-        "burst": _of(RateRule, "burst", whole(1), null=True),
-        "on_soft": _of(RateRule, "on_soft", _on_soft),
-    }
-)
-DEFAULT_RATES = MappingProxyType(
-    {"soft_rate_limit": RATES["soft"], "hard_rate_limit": RATES["hard"], "burst": RATES["burst"]}
-)
-BREAKERS = MappingProxyType(
-    {
-        "failure_rate": _of(BreakerRule, "failure_rate", share),
-        "window": _of(BreakerRule, "window", whole(1, 1_000_000)),
-        "min_calls": _of(BreakerRule, "min_calls", whole(1, 1_000_000)),
-        "slow_call": _of(BreakerRule, "slow_call_s", positive_duration, null=True),
-        "slow_rate": _of(BreakerRule, "slow_rate", share),
-        "open_for": _of(BreakerRule, "open_for_s", positive_duration),
-        "half_open": _of(BreakerRule, "half_open", whole(1)),
-        "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
-        "timeout": _of(BreakerRule, "timeout_s", positive_duration, null=True),
-    }
-)
-KEYS = MappingProxyType(
-    {
-        "keys": _of(KeysRule, "keys", words),
-        "hard": _of(KeysRule, "hard_per_s", rate, null=True),
-        "burst": _of(KeysRule, "burst", whole(1), null=True),
-        "max_keys": _of(KeysRule, "max_keys", whole(1)),
-    }
-)
-TASKS = MappingProxyType(
-    {
-        "every": Field("every_s", positive_duration, null=True),
-        "every_s": Field("every_s", refused("Write `every: 60s`; tasks find it as `every_s`, in seconds.")),
-    }
-)
-ADDRESS = re.compile(r"[0-9A-Za-z.:_-]{1,253}", re.ASCII)
-WORKER = MappingProxyType(
-    {
-        "nice": _of(WorkerSettings, "nice", whole(-20, 19)),
-        "drain": _of(WorkerSettings, "drain_s", duration),
-        "revoke": _of(WorkerSettings, "revoke_s", duration),
-        "commit_every": _of(WorkerSettings, "commit_every_s", positive_duration),
-        "batch": _of(WorkerSettings, "batch", whole(1, 1_000_000)),
-        "metrics_port": _of(WorkerSettings, "metrics_port", whole(1, 65535), null=True, falls_back=False),
-        "metrics_address": _of(WorkerSettings, "metrics_address", text(ADDRESS, "an address of this machine")),
-    }
-)
-ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")
-KAFKA = MappingProxyType(
-    {
-        "bootstrap.servers": Field("bootstrap.servers", name_of_kafka),
-        "group.id": Field("group.id", name_of_kafka, falls_back=False),
-        "client.id": Field("client.id", name_of_kafka),
-        "transactional.id": Field("transactional.id", name_of_kafka, null=True, falls_back=False),
-        "enable.auto.commit": Field("enable.auto.commit", ENGINE_OWNS),
-        "enable.auto.offset.store": Field("enable.auto.offset.store", ENGINE_OWNS),
-    }
-)
-MARK = MappingProxyType(
-    {
-        "header": _of(
-            MarkSettings, "header", text(HEADER, "a header name of 1 to 64 letters, digits and -._~!#$%&'*+^`|")
-        ),
-        "trust": _of(MarkSettings, "trust", choice(Trust)),
-        "keys": Field("keys", anything, default=()),
-        "max_age": _of(MarkSettings, "max_age_s", positive_duration),
-        "skew": _of(MarkSettings, "skew_s", duration),
-    }
-)
-
-SECTIONS: Final[Mapping[str, Section]] = MappingProxyType(
-    {
-        "service": Section(
-            {"service": Field("service", text(SERVICE, "1 to 200 letters, digits and ._-"))}, lanes=False
-        ),
-        "mark": Section(MARK, lanes=False),
-        "kafka": Section(KAFKA, free=Field("", scalar, null=True)),
-        "topics": Section(TOPICS, named=True),
-        "rate_limit": Section(RATES, named=True),
-        "multi_key_rate_limit_v2": Section(KEYS, named=True),
-        "default_rate_limit": Section(DEFAULT_RATES),
-        "resilience": Section(BREAKERS, named=True),
-        "tasks": Section(TASKS, named=True, free=Field("", scalar, null=True)),
-        "data": Section({}, named=True, free=Field("", anything, null=True, falls_back=False)),
-        "worker": Section(WORKER),
-    }
-)

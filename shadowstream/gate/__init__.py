@@ -5,7 +5,7 @@
 ``rate``              how fast: GCRA, hard and soft in one decision (`RateLimit`, `Bucket`)
 ``cap``               how many at once (`Cap`)
 ``breaker``           healthy enough: window, permits, generation; pybreaker for the world (`Breaker`)
-``keys``              how fast for each user, each promotion (`KeyedLimit`)
+``keys``              how fast for each user, each promotion (`KeyedLimit`), and the gate behind it (`KeyedGate`)
 ``chain``             cap, breaker and rate folded into one gate: check all, then take (`Chain`)
 ``gates``             all gates of one lane, one state for each command (`Gates`)
 ``guarded``           a command's gate around any call, in either lane (`Guarded`)
@@ -35,7 +35,7 @@ from shadowstream.gate.cap import Cap
 from shadowstream.gate.chain import Chain, Stages, folded
 from shadowstream.gate.gates import Gates
 from shadowstream.gate.guarded import Guarded
-from shadowstream.gate.keys import KeyedLimit
+from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.rate import Bucket, RateLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 
@@ -47,6 +47,7 @@ __all__ = [
     "Gate",
     "Gates",
     "Guarded",
+    "KeyedGate",
     "KeyedLimit",
     "OpenGate",
     "RateLimit",

@@ -65,7 +65,7 @@ class Chain:
         self._checks = tuple((stage.check, stage.name) for stage in refusing if stage is not None)
         self._takes = tuple(stage.take for stage in (breaker, rate) if stage is not None)
 
-    def enter(self, now: float) -> Ticket:
+    def enter(self, now: float, work: object = None) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Decide at monotonic second ``now``; a refusal has consumed nothing of any stage."""
         breaker = self._breaker
         with self._lock:

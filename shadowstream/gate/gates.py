@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shadowstream.errors import SetupError
 from shadowstream.gate.chain import Stages, folded
-from shadowstream.gate.keys import KeyedLimit
+from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, Verdict
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config.model import LaneSettings
     from shadowstream.events import GateLevel, Listeners
+    from shadowstream.gate.keys import Values
 
 __all__ = ["Gates"]
 
@@ -35,8 +36,10 @@ class Gates:
         self._made: dict[tuple[str, Verdict], Gate] = {}
         self._keyed: dict[str, KeyedLimit] = {}
 
-    def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT) -> Gate:
+    def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT, values: Values | None = None) -> Gate:
         """Return the command's gate, whose refusals carry ``on_refusal``.
+
+        ``values`` finds what the command's limit by keys looks at; without it that limit is left out.
 
         Raises:
             SetupError: the refusal would admit.
@@ -47,7 +50,8 @@ class Gates:
             gate = self._made.get((command, on_refusal))
             if gate is None:
                 gate = self._made[command, on_refusal] = folded(self._of(command), on_refusal)
-            return gate
+        limit = None if values is None else self.keyed(command)
+        return gate if limit is None or values is None else KeyedGate(gate, limit, values, on_refusal)
 
     def keyed(self, command: str) -> KeyedLimit | None:
         """Return the command's limit for each value of some fields, None when it has none."""

@@ -2,8 +2,6 @@
 
 The rules are those of the lane in which the call is made. Traps:
 
-* A refusal by a later stage gives back what an earlier one took, or refused calls would use up a key's rate
-  (``test_a_refusal_by_the_rate_takes_nothing_from_any_key``).
 * An interrupted call is neither a success nor a failure of its command
   (``test_an_interrupted_call_counts_as_neither_and_gives_its_place_back``).
 """
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
     from shadowstream.config.model import Settings
     from shadowstream.events import Hook
-    from shadowstream.gate.keys import KeyedLimit
     from shadowstream.gate.verdict import Gate
 
     Clock = Callable[[], float]
@@ -90,14 +87,8 @@ class Guarded:
         doors = self._doors.get(lane)
         if doors is None:
             return Pass(lane, command, Ticket(Verdict.SHED, 1.0, by=OFF))
-        gate, keyed = doors.of(command)
-        now = self.clock()
-        if keyed is not None and not (ticket := keyed.enter(values, now)).admitted:
-            return Pass(lane, command, ticket)
-        ticket = gate.enter(now)
-        if keyed is not None and not ticket.admitted:
-            keyed.give_back(values)
-        return Pass(lane, command, ticket, gate)
+        gate = doors.of(command)
+        return Pass(lane, command, gate.enter(self.clock(), values), gate)
 
 
 class _Doors:
@@ -107,13 +98,17 @@ class _Doors:
 
     def __init__(self, gates: Gates) -> None:
         self.gates = gates
-        self._made: dict[str, tuple[Gate, KeyedLimit | None]] = {}
+        self._made: dict[str, Gate] = {}
 
-    def of(self, command: str) -> tuple[Gate, KeyedLimit | None]:
+    def of(self, command: str) -> Gate:
         made = self._made.get(command)
         if made is None:
-            made = self._made[command] = self.gates.gate(command), self.gates.keyed(command)
+            made = self._made[command] = self.gates.gate(command, values=_as_given)
         return made
+
+
+def _as_given(values: Mapping[str, object]) -> Mapping[str, object]:
+    return values
 
 
 class Pass:

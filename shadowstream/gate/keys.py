@@ -13,18 +13,23 @@ from __future__ import annotations
 from collections import deque
 from hashlib import blake2b
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from shadowstream.config.model import Missing
 from shadowstream.gate.rate import RE_ASK_S, Bucket
 from shadowstream.gate.verdict import Ticket, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from shadowstream.config.model import KeysRule
+    from shadowstream.events import GateLevel, Outcome
+    from shadowstream.gate.verdict import Gate
 
-__all__ = ["KeyedLimit"]
+    Values = Callable[[Any], Mapping[str, object]]
+    """Finds the values of some fields in whatever the gate is asked about."""
+
+__all__ = ["KeyedGate", "KeyedLimit"]
 
 Key = tuple[str, ...]
 
@@ -38,7 +43,7 @@ def key_of(field: str, value: object) -> Key:
     """Return what a field's value is counted under; the lengths keep absent, short and digested values apart."""
     if value is None:
         return (field,)
-    text = value if isinstance(value, str) else str(value)
+    text = value.decode(errors="surrogateescape") if isinstance(value, bytes) else str(value)
     if len(text) <= LONGEST_VALUE:
         return (field, text)
     return (field, blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest(), "digest")
@@ -152,3 +157,32 @@ class KeyedLimit:
             else:
                 del table[key]
         return len(table) <= allowed
+
+
+class KeyedGate:
+    """A command's gate behind its limit by keys: a message passes both, or takes from neither."""
+
+    __slots__ = ("_gate", "_limit", "_on_refusal", "_values")
+
+    def __init__(self, gate: Gate, limit: KeyedLimit, values: Values, on_refusal: Verdict) -> None:
+        self._gate, self._limit, self._values, self._on_refusal = gate, limit, values, on_refusal
+
+    def enter(self, now: float, work: object = None) -> Ticket:
+        """Decide on some work at monotonic second ``now``."""
+        values = self._values(work)
+        ticket = self._limit.enter(values, now)
+        if not ticket.admitted:
+            ticket.verdict = self._on_refusal
+            return ticket
+        ticket = self._gate.enter(now)
+        if not ticket.admitted:
+            self._limit.give_back(values)
+        return ticket
+
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+        """Say how admitted work ended at monotonic second ``now``."""
+        self._gate.leave(ticket, outcome, now)
+
+    def level(self, now: float) -> GateLevel | None:
+        """Return what the command's gate looks like at monotonic second ``now``."""
+        return self._gate.level(now)

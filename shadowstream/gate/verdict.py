@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from shadowstream.events import GateLevel, Outcome
@@ -48,8 +48,8 @@ class Ticket:
 class Gate(Protocol):
     """May this message go on?"""
 
-    def enter(self, now: float) -> Ticket:
-        """Decide at monotonic time ``now`` (seconds); a refusal has consumed nothing."""
+    def enter(self, now: float, work: Any = None) -> Ticket:  # noqa: ANN401 - whatever the gate was built to look at
+        """Decide on some work at monotonic time ``now`` (seconds); a refusal has consumed nothing."""
         ...
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
@@ -69,7 +69,7 @@ class OpenGate:
     def __init__(self) -> None:
         self._ticket = Ticket()
 
-    def enter(self, now: float) -> Ticket:  # noqa: ARG002 - the protocol's signature
+    def enter(self, now: float, work: object = None) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Admit."""
         return self._ticket
 

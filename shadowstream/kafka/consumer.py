@@ -22,7 +22,7 @@ from shadowstream.gate import Gates, Ticket, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.labels import scribe_of
-from shadowstream.kafka.message import Message
+from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.offsets import Piece
 from shadowstream.kafka.outlets import Outlets, Senders, headers_of
 from shadowstream.lane import Lane, entered
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import TopicPartition
 
-    from shadowstream.config import Settings
+    from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Hook
     from shadowstream.gate import Gate
     from shadowstream.headers import Reading
@@ -183,13 +183,13 @@ class Consumer:
     def _gated(self, raw: RawMessage, reading: Reading, piece: Piece) -> Message | None:
         topic = raw.topic() or ""
         gate = self._gates.get(topic)
-        ticket = gate.enter(time.monotonic()) if gate is not None else Ticket(verdict=Verdict.SHED)
+        message = _Gated(raw, reading.mark)
+        ticket = gate.enter(time.monotonic(), message) if gate is not None else Ticket(verdict=Verdict.SHED)
         if ticket.verdict is Verdict.PARK:
             self._outlets[topic].park(raw, piece)
         if ticket.verdict is not Verdict.ADMIT:
             self._count(raw, Lane.SHADOW, Outcome.PARKED if ticket.verdict is Verdict.PARK else Outcome.SHED)
             return None
-        message = _Gated(raw, reading.mark)
         message.gate, message.ticket = self._gates[topic], ticket
         return message
 
@@ -212,7 +212,14 @@ def _gates(
     if settings.shadow is None:
         return {}
     gates = Gates(settings.shadow, listeners)
-    return {topic: gates.gate(commands.get(topic, topic), _verdict(settings, topic)) for topic in topics}
+    return {
+        topic: _gate(settings.shadow, gates, commands.get(topic, topic), _verdict(settings, topic)) for topic in topics
+    }
+
+
+def _gate(ours: LaneSettings, gates: Gates, command: str, on_refusal: Verdict) -> Gate:
+    rule = ours.key_limits.get(command)
+    return gates.gate(command, on_refusal, None if rule is None else values_of(rule.keys))
 
 
 def _verdict(settings: Settings, topic: str) -> Verdict:

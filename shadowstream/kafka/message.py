@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
     from confluent_kafka import KafkaError
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from shadowstream.lane import Mark
 
-__all__ = ["Batch", "Message", "first_of"]
+__all__ = ["Batch", "Message", "first_of", "values_of"]
+
+IN_HEADERS: Final = "header:"
+"""What a key begins with whose value is a header's."""
 
 
 class Message:
@@ -154,6 +157,36 @@ class Batch(tuple[Message, ...]):  # noqa: SLOT001 - a tuple of any length has n
 def first_of(work: Message | Batch) -> Message:
     """Return what stands for all that a handler is given."""
     return work if isinstance(work, Message) else work[0]
+
+
+def values_of(keys: Iterable[str]) -> Callable[[Message], dict[str, object]]:
+    """Return what finds the values of a limit's keys in a message.
+
+    A key is a field of the payload, a JSON object, or ``header:NAME``, the last header of that name. What is not there,
+    or cannot be read, is left out.
+    """
+    headers = {key: key.removeprefix(IN_HEADERS) for key in keys if key.startswith(IN_HEADERS)}
+    fields = [key for key in keys if key not in headers]
+
+    def found(message: Message) -> dict[str, object]:
+        values: dict[str, object] = {}
+        if fields:
+            body = _object_in(message)
+            values = {field: body[field] for field in fields if field in body}
+        if headers:
+            carried = dict(message.headers() or ())
+            values |= {key: carried[name] for key, name in headers.items() if name in carried}
+        return values
+
+    return found
+
+
+def _object_in(message: Message) -> dict[str, Any]:
+    try:
+        body = message.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
 
 
 def _not_by_hand(call: str) -> SetupError:

@@ -94,7 +94,7 @@ class Attempts:
 
     def _gated(self, work: Work, tally: Tally) -> Result:
         """Ask the gate, run the handler once, tell the gate; a refusal comes back as its ticket."""
-        ticket = self._gate.enter(tally.now)
+        ticket = self._gate.enter(tally.now, work)
         if ticket.verdict is not ADMIT:
             return ticket
         outcome = self._timed(work, tally)
@@ -105,7 +105,7 @@ class Attempts:
 
     def _watched(self, watch: Watch, work: Work, tally: Tally) -> Result:
         """Do the same where somebody is to say when the call takes too long."""
-        ticket = self._gate.enter(tally.now)
+        ticket = self._gate.enter(tally.now, work)
         if ticket.verdict is not ADMIT:
             return ticket
         call = watch.begun(work, ticket, tally.now)
@@ -118,7 +118,7 @@ class Attempts:
 
     async def _awaited(self, work: Work, tally: Tally) -> Result:
         """Do the same for an async handler, which has until its command's timeout."""
-        ticket = self._gate.enter(tally.tick())
+        ticket = self._gate.enter(tally.tick(), work)
         if ticket.verdict is not ADMIT:
             return ticket
         began = self._began(tally)

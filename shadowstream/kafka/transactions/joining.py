@@ -51,10 +51,10 @@ class _ShelfGate:
         self._gate = gate
         self._shelf = shelf
 
-    def enter(self, now: float) -> Ticket:
+    def enter(self, now: float, work: object = None) -> Ticket:
         if self._shelf.full():
             return Ticket(Verdict.WAIT, ROOM_S, by="transaction")
-        return self._gate.enter(now)
+        return self._gate.enter(now, work)
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         self._gate.leave(ticket, outcome, now)

@@ -13,6 +13,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
+from shadowstream.errors import SetupError
 from shadowstream.gate import Gates, Verdict
 from shadowstream.kafka.clients import (
     consumer_of,
@@ -25,6 +26,7 @@ from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.labels import scribe_of
+from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.transactions import Shelf, Slips, joined_to
@@ -166,7 +168,7 @@ class _Crews:
             topic=topic,
             command=command,
             handler=registration.handler,
-            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane)),
+            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane), _values(ours, registration)),
             shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
@@ -198,6 +200,17 @@ def _resting(topic: TopicSettings, lane: Lane) -> TopicSettings:
     """Return a topic's settings for its retry topic; few are held at a time, as each of them may rest for long."""
     place = retry_topic(topic.name, lane)
     return replace(topic, name=place, source=place, max_messages=min(topic.max_messages, MOST_AT_REST))
+
+
+def _values(ours: LaneSettings, registration: Registration) -> Callable[[Message], dict[str, object]] | None:
+    """Return what finds in a message what its command's limit by keys looks at."""
+    rule = ours.key_limits.get(registration.command)
+    if rule is not None and registration.batch is not None:
+        raise SetupError(
+            f"topic {registration.topic!r}: the limit by keys of {registration.command!r} looks at one message at a"
+            f" time; leave batch out, or write `multi_key_rate_limit_v2: {registration.command}: null`"
+        )
+    return None if rule is None else values_of(rule.keys)
 
 
 def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:

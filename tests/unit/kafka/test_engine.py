@@ -62,7 +62,7 @@ class Says:
         self.tickets = list(tickets)
         self.told: list[Outcome] = []
 
-    def enter(self, now: float) -> Ticket:
+    def enter(self, now: float, work: object = None) -> Ticket:
         return self.tickets.pop(0) if self.tickets else Ticket()
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
@@ -392,7 +392,7 @@ def test_a_run_that_ends_while_its_message_waits_is_stepped_over_and_counted() -
     class Ended(Says):
         """A gate that lets its message wait until the run is over, the half minute for clocks that differ too."""
 
-        def enter(self, now: float) -> Ticket:
+        def enter(self, now: float, work: object = None) -> Ticket:
             over = time.time() > ends_at + 30
             return Ticket() if over else Ticket(verdict=Verdict.WAIT, wait_s=0.05, by="rate")
 

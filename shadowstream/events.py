@@ -72,7 +72,8 @@ class Carried(Event):
     stepped_over: int
     """Messages of the other lane, read and left alone."""
     verdicts: Mapping[str, int]
-    """Gate decisions by name: ``admit``, ``admit_soft``, ``wait``, ``park``, ``shed``."""
+    """Gate decisions by name: ``admit``, ``admit_soft``, ``wait``, ``park``, ``shed``; and of the admissions those that
+    a stage in dry run would have refused: ``dry_rate``, ``dry_breaker``, ``dry_cap``, ``dry_keys``."""
     reasons: Mapping[str, int] = field(default_factory=dict)
     """Quarantined messages and near misses by reason."""
     seconds: tuple[float, ...] = ()

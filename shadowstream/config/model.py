@@ -97,6 +97,8 @@ class RateRule:
     """Messages that may pass at once; None: a tenth of a second's worth of the hard rate, at least 1."""
     on_soft: str = "admit"
     """``admit`` (with the ticket marked soft) or ``wait``."""
+    dry_run: bool = False
+    """Whether it decides and counts as ever, and refuses nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ class BreakerRule:
     """Calls admitted while half-open; all must succeed."""
     max_concurrent: int | None = None
     """Calls at the same time; None: no cap."""
+    dry_run: bool = False
+    """Whether breaker and cap decide and count as ever, and refuse nothing."""
     timeout_s: float | None = None
     """How long a call may take; an async handler is cancelled then, a sync one is reported. None: for ever."""
 
@@ -137,6 +141,8 @@ class KeysRule:
     hard_per_s: float
     burst: int | None = None
     max_keys: int = 100_000
+    dry_run: bool = False
+    """Whether it decides and counts as ever, and refuses nothing."""
     missing: Missing = Missing.SHARED
     """What counts for a message in which a key is absent or null."""
     overrides: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)

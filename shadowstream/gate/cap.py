@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from shadowstream.gate.rate import RE_ASK_S
+
+if TYPE_CHECKING:
+    from shadowstream.gate.verdict import Ticket
 
 __all__ = ["Cap"]
 
@@ -29,3 +32,6 @@ class Cap:
         if self.limit is None or self.in_flight < self.limit:
             return 0.0
         return FULL_RETRY_S if self.limit else RE_ASK_S
+
+    def take(self, ticket: Ticket) -> None:
+        """Take nothing more: the chain counts who is in."""

@@ -23,12 +23,13 @@ __all__ = ["Chain", "Stages", "folded"]
 
 # An enum member looked up on its class costs more than a whole stage in CPython 3.11.
 ADMIT: Final = Verdict.ADMIT
+NO_GENERATION: Final = -1
 
 
 class Stages:
     """All that one command in one lane keeps between decisions, and the lock over it, however many gates share it."""
 
-    __slots__ = ("breaker", "cap", "command", "lane", "lock", "rate")
+    __slots__ = ("breaker", "cap", "command", "dry", "lane", "lock", "rate")
 
     def __init__(
         self, lane: Lane, command: str, rate: RateRule | None, breaker: BreakerRule | None, hooks: Listeners
@@ -38,6 +39,9 @@ class Stages:
         self.breaker = None if breaker is None else Breaker(lane, command, breaker, hooks, self.lock)
         limited = rate is not None and not (rate.soft_per_s is None and rate.hard_per_s is None)
         self.rate = RateLimit(rate) if rate is not None and limited else None
+        calls, rates = breaker is not None and breaker.dry_run, rate is not None and rate.dry_run
+        self.dry = frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
+        """The stages that refuse nothing."""
 
     @property
     def empty(self) -> bool:
@@ -55,15 +59,17 @@ class Stages:
 class Chain:
     """One gate over a command's stages; gates that differ in ``on_refusal`` share the stages and their lock."""
 
-    __slots__ = ("_breaker", "_cap", "_checks", "_lock", "_on_refusal", "_stages", "_takes")
+    __slots__ = ("_breaker", "_cap", "_checks", "_dry", "_lock", "_on_refusal", "_stages", "_takes")
 
     def __init__(self, stages: Stages, on_refusal: Verdict) -> None:
         self._stages, self._on_refusal, self._lock = stages, on_refusal, stages.lock
         self._cap, self._breaker = cap, breaker = stages.cap, stages.breaker
         rate = stages.rate
-        refusing = (None if cap.limit is None else cap, breaker, rate)
-        self._checks = tuple((stage.check, stage.name) for stage in refusing if stage is not None)
-        self._takes = tuple(stage.take for stage in (breaker, rate) if stage is not None)
+        asked = [stage for stage in (None if cap.limit is None else cap, breaker, rate) if stage is not None]
+        refusing = [stage for stage in asked if stage.name not in stages.dry]
+        self._checks = tuple((stage.check, stage.name) for stage in refusing)
+        self._takes = tuple(stage.take for stage in refusing if stage is not cap)
+        self._dry = tuple(stage for stage in asked if stage.name in stages.dry)
 
     def enter(self, now: float, work: object = None) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Decide at monotonic second ``now``; a refusal has consumed nothing of any stage."""
@@ -76,12 +82,24 @@ class Chain:
                     break
             else:
                 ticket = Ticket(ADMIT, 0.0, False, "", now)  # noqa: FBT003 - by position is faster
-                self._cap.in_flight += 1
                 for take in self._takes:
                     take(ticket)
+                for stage in self._dry:
+                    self._tried(stage, ticket, now)
+                self._cap.in_flight += 1
         if breaker is not None and breaker.changed:
             breaker.announce()
         return ticket
+
+    @staticmethod
+    def _tried(stage: Cap | Breaker | RateLimit, ticket: Ticket, now: float) -> None:
+        """Let a stage in dry run decide: what it would have refused takes nothing of it, and is nothing to it."""
+        if stage.check(now):
+            ticket.dry = stage.name
+            if isinstance(stage, Breaker):
+                ticket.generation = NO_GENERATION
+        else:
+            stage.take(ticket)
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
         """Say how an admitted message ended at monotonic second ``now``; a second time changes nothing."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from shadowstream.config.model import Missing
 from shadowstream.gate.rate import RE_ASK_S, Bucket
-from shadowstream.gate.verdict import Ticket, Verdict
+from shadowstream.gate.verdict import OpenGate, Ticket, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,13 +63,14 @@ class KeyedLimit:
         "_rate_per_s",
         "_rates",
         "_table",
+        "dry_run",
         "overflows",
     )
 
     def __init__(self, rule: KeysRule, on_refusal: Verdict = Verdict.WAIT) -> None:
         self._fields = tuple(dict.fromkeys(rule.keys))
         self._rate_per_s, self._burst, self._on_refusal = rule.hard_per_s, rule.burst, on_refusal
-        self._missing = rule.missing
+        self._missing, self.dry_run = rule.missing, rule.dry_run
         self._rates = {
             key_of(field, value): rate_per_s
             for field, rates in rule.overrides.items()
@@ -170,12 +171,15 @@ class KeyedGate:
     def enter(self, now: float, work: object = None) -> Ticket:
         """Decide on some work at monotonic second ``now``."""
         values = self._values(work)
-        ticket = self._limit.enter(values, now)
-        if not ticket.admitted:
-            ticket.verdict = self._on_refusal
-            return ticket
-        ticket = self._gate.enter(now)
-        if not ticket.admitted:
+        limited = self._limit.enter(values, now)
+        if not limited.admitted and not self._limit.dry_run:
+            limited.verdict = self._on_refusal
+            return limited
+        # The open gate gives everybody the same ticket.
+        ticket = Ticket(entered_at=now) if isinstance(self._gate, OpenGate) else self._gate.enter(now)
+        if not limited.admitted:
+            ticket.dry = limited.by
+        elif not ticket.admitted:
             self._limit.give_back(values)
         return ticket
 

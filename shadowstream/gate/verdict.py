@@ -36,6 +36,8 @@ class Ticket:
     """Monotonic seconds of the decision."""
     generation: int = 0
     """The breaker's generation at the decision; an outcome from an older one is dropped."""
+    dry: str = ""
+    """The stage in dry run that would have refused; empty when none would have."""
     left: bool = False
     """Given back already; giving it back again changes nothing."""
 

@@ -122,10 +122,16 @@ RATES = MappingProxyType(
         "hard": _of(RateRule, "hard_per_s", rate, null=True),
         "burst": _of(RateRule, "burst", whole(1), null=True),
         "on_soft": _of(RateRule, "on_soft", on_soft),
+        "dry_run": _of(RateRule, "dry_run", flag),
     }
 )
 DEFAULT_RATES = MappingProxyType(
-    {"soft_rate_limit": RATES["soft"], "hard_rate_limit": RATES["hard"], "burst": RATES["burst"]}
+    {
+        "soft_rate_limit": RATES["soft"],
+        "hard_rate_limit": RATES["hard"],
+        "burst": RATES["burst"],
+        "dry_run": RATES["dry_run"],
+    }
 )
 BREAKERS = MappingProxyType(
     {
@@ -137,6 +143,7 @@ BREAKERS = MappingProxyType(
         "open_for": _of(BreakerRule, "open_for_s", positive_duration),
         "half_open": _of(BreakerRule, "half_open", whole(1)),
         "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
+        "dry_run": _of(BreakerRule, "dry_run", flag),
         "timeout": _of(BreakerRule, "timeout_s", positive_duration, null=True),
     }
 )
@@ -146,6 +153,7 @@ KEYS = MappingProxyType(
         "hard": _of(KeysRule, "hard_per_s", rate, null=True),
         "burst": _of(KeysRule, "burst", whole(1), null=True),
         "max_keys": _of(KeysRule, "max_keys", whole(1)),
+        "dry_run": _of(KeysRule, "dry_run", flag),
         "missing": _of(KeysRule, "missing", choice(Missing)),
         "overrides": Field("overrides", rates_by_value, default=MappingProxyType({})),
     }

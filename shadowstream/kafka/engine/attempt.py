@@ -99,8 +99,8 @@ class Attempts:
             return ticket
         outcome = self._timed(work, tally)
         self._gate.leave(ticket, outcome, tally.now)
-        if ticket.soft:
-            tally.soft += 1
+        if ticket.soft or ticket.dry:
+            tally.note(ticket)
         return outcome
 
     def _watched(self, watch: Watch, work: Work, tally: Tally) -> Result:
@@ -112,8 +112,8 @@ class Attempts:
         outcome = self._timed(work, tally)
         watch.ended(call)
         self._gate.leave(ticket, outcome, tally.now)
-        if ticket.soft:
-            tally.soft += 1
+        if ticket.soft or ticket.dry:
+            tally.note(ticket)
         return outcome
 
     async def _awaited(self, work: Work, tally: Tally) -> Result:
@@ -125,8 +125,8 @@ class Attempts:
         outcome = await self._run_async(work, tally)
         tally.seconds.append(tally.tick() - began)
         self._gate.leave(ticket, outcome, tally.now)
-        if ticket.soft:
-            tally.soft += 1
+        if ticket.soft or ticket.dry:
+            tally.note(ticket)
         return outcome
 
     async def _run_async(self, work: Work, tally: Tally) -> Outcome:

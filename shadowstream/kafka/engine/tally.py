@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from shadowstream.events import Carried, Outcome
 
 if TYPE_CHECKING:
+    from shadowstream.gate import Ticket
     from shadowstream.kafka.clock import Clock
     from shadowstream.kafka.offsets import Piece
     from shadowstream.kafka.strands.hands import Hands
@@ -69,6 +70,13 @@ class Tally:
         """All verdicts but admissions, of which each has a time in ``seconds``."""
         self.reasons: Counter[str] = Counter()
         self.seconds: list[float] = []
+
+    def note(self, ticket: Ticket) -> None:
+        """Count an admission that is told apart: above the soft limit, or refused by a stage in dry run."""
+        if ticket.soft:
+            self.soft += 1
+        if ticket.dry:
+            self.verdicts[f"dry_{ticket.dry}"] += 1
 
     def tick(self) -> float:
         """Look at the clock."""

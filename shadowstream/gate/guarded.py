@@ -51,13 +51,9 @@ class Guarded:
         self._doors = {Lane.NORMAL: _Doors(Gates(settings.normal, listeners))}
         if settings.shadow is not None:
             self._doors[Lane.SHADOW] = _Doors(Gates(settings.shadow, listeners))
-        self.fields = {
-            command: rule.keys
-            for lane in (settings.shadow, settings.normal)
-            for command, rule in (lane.key_limits if lane else {}).items()
-            if rule is not None
-        }
-        """By command, the names that its multi-key limit wants the values of."""
+        lanes = [lane for lane in (settings.normal, settings.shadow) if lane is not None]
+        self.keyed = frozenset(command for lane in lanes for command, rule in lane.key_limits.items() if rule)
+        """The commands with a limit by keys in either lane."""
         self.clock = clock
 
     def __call__(self, command: str, *, wait_s: float = 0.0, **values: object) -> Call:
@@ -178,8 +174,8 @@ class Call:
         self, function: Callable[..., Any]
     ) -> Callable[[tuple[Any, ...], dict[str, Any]], Mapping[str, object]]:
         """Return what finds the values of a multi-key limit among a function's arguments."""
-        given, fields = self._values, self._guarded.fields.get(self._command, ())
-        if not fields:
+        given = self._values
+        if self._command not in self._guarded.keyed:
             return lambda _, __: given
         shape = signature(function)
         return lambda args, more: {**_named(shape.bind(*args, **more)), **given}

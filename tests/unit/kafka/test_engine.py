@@ -290,6 +290,13 @@ def test_a_message_admitted_above_the_soft_limit_is_counted_so() -> None:
     assert rig.heard.total("verdicts") == {"admit_soft": 1}
 
 
+def test_a_message_that_a_stage_in_dry_run_would_have_refused_is_counted_so_and_handled() -> None:
+    rig = Rig(lane=Lane.SHADOW, gate=Says(Ticket(dry="rate")))
+    rig.carry(MARKED)
+    assert rig.heard.total("outcomes") == {"handled": 1}
+    assert rig.heard.total("verdicts") == {"admit": 1, "dry_rate": 1}
+
+
 def test_a_waiting_message_is_not_settled_when_the_work_is_called_off() -> None:
     rig = Rig(lane=Lane.SHADOW, handler=pytest.fail, gate=Says(*[Ticket(verdict=Verdict.WAIT, wait_s=60.0)] * 9))
 

@@ -107,14 +107,28 @@ class BreakerRule:
 
     failure_rate: float = 0.5
     window: int = 100
-    """Calls that the rates are taken over."""
+    """Calls that the rates are taken over, if no time is given."""
+    window_s: float | None = None
+    """Seconds whose calls the rates are taken over; None: it is the last ``window`` calls."""
     min_calls: int = 20
     slow_call_s: float | None = None
     """A call at least this long counts as slow; None: no call is slow."""
     slow_rate: float = 0.5
     open_for_s: float = 30.0
+    open_growth: float = 1.0
+    """What it stays open for is multiplied by this each time it opens again without having closed."""
+    open_for_max_s: float = 600.0
+    """The longest it stays open when that grows."""
+    open_jitter: float = 0.0
+    """The share of its time by which it may half-open earlier, by chance: many who saw it open do not come at once."""
     half_open: int = 3
     """Calls admitted while half-open; all must succeed."""
+    half_open_timeout_s: float | None = None
+    """How long a half-open call is waited for before it counts as failed; None: for ever."""
+    count: tuple[str, ...] = ()
+    """Names of the errors that are failures; empty: all that are not ignored."""
+    ignore: tuple[str, ...] = ()
+    """Names of errors that are neither failure nor success, whatever ``count`` says."""
     max_concurrent: int | None = None
     """Calls at the same time; None: no cap."""
     dry_run: bool = False

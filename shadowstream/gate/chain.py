@@ -101,7 +101,7 @@ class Chain:
         else:
             stage.take(ticket)
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
         """Say how an admitted message ended at monotonic second ``now``; a second time changes nothing."""
         breaker = self._breaker
         with self._lock:
@@ -110,7 +110,7 @@ class Chain:
             ticket.left = True
             self._cap.in_flight -= 1
             if breaker is not None:
-                breaker.leave(ticket, outcome, now)
+                breaker.leave(ticket, outcome, now, error)
         if breaker is not None and breaker.changed:
             breaker.announce()
 

@@ -118,7 +118,7 @@ class Pass:
     def left(self, error: BaseException | None, now: float) -> None:
         """Tell the gate how the call ended."""
         if self._gate is not None and self.ticket.admitted:
-            self._gate.leave(self.ticket, _outcome(error), now)
+            self._gate.leave(self.ticket, _outcome(error), now, error)
 
     def refusal(self) -> RefusedError:
         """Return what is raised when the call may not be made."""

@@ -183,9 +183,9 @@ class KeyedGate:
             self._limit.give_back(values)
         return ticket
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        """Say how admitted work ended at monotonic second ``now``."""
-        self._gate.leave(ticket, outcome, now)
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
+        """Say how admitted work ended at monotonic second ``now``, and what it failed with."""
+        self._gate.leave(ticket, outcome, now, error)
 
     def level(self, now: float) -> GateLevel | None:
         """Return what the command's gate looks like at monotonic second ``now``."""

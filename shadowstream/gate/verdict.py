@@ -54,8 +54,8 @@ class Gate(Protocol):
         """Decide on some work at monotonic time ``now`` (seconds); a refusal has consumed nothing."""
         ...
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        """Say how an admitted message ended at monotonic time ``now``."""
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
+        """Say how an admitted message ended at monotonic time ``now``, and what it failed with."""
         ...
 
     def level(self, now: float) -> GateLevel | None:
@@ -75,7 +75,7 @@ class OpenGate:
         """Admit."""
         return self._ticket
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
         """Forget."""
 
     def level(self, now: float) -> GateLevel | None:  # noqa: ARG002 - the protocol's signature

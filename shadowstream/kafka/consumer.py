@@ -103,17 +103,17 @@ class Consumer:
     def lane_of(self, message: Message) -> Iterator[None]:
         """Do the work inside the block in the message's lane, and tell the gate how it ended."""
         started = time.monotonic()
-        outcome = Outcome.HANDLED
+        outcome, failure = Outcome.HANDLED, None
         try:
             with entered(message.mark):
                 yield
-        except BaseException:
-            outcome = Outcome.FAILED
+        except BaseException as error:
+            outcome, failure = Outcome.FAILED, error
             raise
         finally:
             now = time.monotonic()
             if isinstance(message, _Gated):
-                message.gate.leave(message.ticket, outcome, now)
+                message.gate.leave(message.ticket, outcome, now, failure)
             self._count(message.raw, message.lane, outcome, (now - started,))
 
     def commit(

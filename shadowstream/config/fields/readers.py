@@ -20,10 +20,13 @@ __all__ = [
     "choice",
     "duration",
     "flag",
+    "growth",
     "masked",
     "meant",
     "name_of_kafka",
+    "names",
     "on_soft",
+    "part",
     "positive_duration",
     "rate",
     "rates_by_value",
@@ -59,6 +62,7 @@ VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """What is surely the name of an environment variable; anything else may be the secret itself, put in its place."""
 MASK = "***"
 MOST_ROUNDS: Final = 1000
+MOST_GROWTH: Final = 10
 LONGEST_REST_S: Final = 86400.0
 SHOWN = 80
 """The longest part of a wrong value that a message quotes."""
@@ -186,6 +190,20 @@ def share(value: object) -> float:
     return float(value)
 
 
+def part(value: object) -> float:
+    """Read a share that may be nothing at all: 0 to 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise _wrong(value, "a share from 0 to 1", "Write a share, such as 0.1; 0 for none.")
+    return float(value)
+
+
+def growth(value: object) -> float:
+    """Read a factor of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value <= MOST_GROWTH:
+        raise _wrong(value, f"a factor from 1 to {MOST_GROWTH}", "Write a factor, such as 2; 1 for always the same.")
+    return float(value)
+
+
 def choice(kinds: type[StrEnum]) -> Reader:
     """Return a reader of one of some words."""
     words = tuple(kind.value for kind in kinds)
@@ -223,6 +241,11 @@ def words(value: object) -> tuple[str, ...]:
     if len(set(value)) != len(value):
         raise WrongValueError("names one field twice", "Name each field once.")
     return tuple(value)
+
+
+def names(value: object) -> tuple[str, ...]:
+    """Read a list of different names, which may be empty."""
+    return () if value == [] else words(value)
 
 
 def scalar(value: object) -> object:

@@ -98,7 +98,7 @@ class Attempts:
         if ticket.verdict is not ADMIT:
             return ticket
         outcome = self._timed(work, tally)
-        self._gate.leave(ticket, outcome, tally.now)
+        self._gate.leave(ticket, outcome, tally.now, tally.error)
         if ticket.soft or ticket.dry:
             tally.note(ticket)
         return outcome
@@ -111,7 +111,7 @@ class Attempts:
         call = watch.begun(work, ticket, tally.now)
         outcome = self._timed(work, tally)
         watch.ended(call)
-        self._gate.leave(ticket, outcome, tally.now)
+        self._gate.leave(ticket, outcome, tally.now, tally.error)
         if ticket.soft or ticket.dry:
             tally.note(ticket)
         return outcome
@@ -124,7 +124,7 @@ class Attempts:
         began = self._began(tally)
         outcome = await self._run_async(work, tally)
         tally.seconds.append(tally.tick() - began)
-        self._gate.leave(ticket, outcome, tally.now)
+        self._gate.leave(ticket, outcome, tally.now, tally.error)
         if ticket.soft or ticket.dry:
             tally.note(ticket)
         return outcome

@@ -56,8 +56,8 @@ class _ShelfGate:
             return Ticket(Verdict.WAIT, ROOM_S, by="transaction")
         return self._gate.enter(now, work)
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        self._gate.leave(ticket, outcome, now)
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
+        self._gate.leave(ticket, outcome, now, error)
 
     def level(self, now: float) -> GateLevel | None:
         return self._gate.level(now)

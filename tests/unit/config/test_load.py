@@ -234,3 +234,27 @@ def test_a_limit_by_keys_has_rates_for_some_values_and_a_word_for_a_missing_one(
     rule = settings.normal.key_limits["claim"]
     assert (rule.missing, rule.overrides) == ("refuse", {"user_id": {"7": 50.0, "vip": None}})
     assert settings.shadow.key_limits["claim"].overrides == {"user_id": {"7": 1 / 60}}
+
+
+def test_a_breaker_s_rule_may_say_more_and_shadow_falls_back_field_by_field(loaded):
+    text = """
+      resilience:
+        claim: {window_for: 10s, open_for: 5s, open_growth: 2, open_for_max: 1m, open_jitter: 0.2,
+                half_open_timeout: 30s, ignore: [app.errors.NotFound], count: []}
+        shadow.claim: {open_growth: 1, half_open_timeout: null}
+    """
+    settings = loaded(text)
+    rule = settings.normal.breaker("claim")
+    assert (rule.window_s, rule.open_growth, rule.open_for_max_s, rule.open_jitter) == (10.0, 2.0, 60.0, 0.2)
+    assert (rule.half_open_timeout_s, rule.ignore, rule.count) == (30.0, ("app.errors.NotFound",), ())
+    shadow = settings.shadow.breaker("claim")
+    assert (shadow.open_growth, shadow.half_open_timeout_s, shadow.window_s) == (1.0, None, 10.0)
+
+
+@pytest.mark.parametrize("field", ["open_growth: 0.5", "open_jitter: 1.5", "half_open_timeout: 0s", "ignore: [a, a]"])
+def test_a_breaker_s_rule_that_cannot_be_is_a_problem_with_its_cure(loaded, field):
+    with pytest.raises(ConfigError) as refused:
+        loaded(f"resilience: {{claim: {{{field}}}}}")
+    (problem,) = refused.value.problems
+    assert field.split(":")[0] in problem.key
+    assert problem.cure

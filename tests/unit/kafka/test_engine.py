@@ -65,7 +65,7 @@ class Says:
     def enter(self, now: float, work: object = None) -> Ticket:
         return self.tickets.pop(0) if self.tickets else Ticket()
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
         self.told.append(outcome)
 
     def level(self, now: float) -> None:

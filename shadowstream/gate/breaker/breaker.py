@@ -3,7 +3,7 @@
 pybreaker holds the state for the world and is the bus on which others force it: ``circuit.open()``, ``half_open()`` and
 ``close()`` take effect with the next decision. Its ``call()`` is never used: it holds a lock while the function runs,
 counts consecutive failures only, and reads the wall clock. The window, the permits and the generation are ours. The
-rates are those of resilience4j's count-based window: failures, and slow calls, as a share of the last ``window`` calls.
+rates are resilience4j's: failures, and slow calls, as a share of the calls in the window.
 
 Two locks, one order: pybreaker's, then the gate's. So the gate's is never held while pybreaker or a hook is called.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from math import inf
+from random import random
 from threading import Lock, get_ident
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -20,15 +21,19 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pybreaker import STATE_CLOSED, STATE_HALF_OPEN, STATE_OPEN, CircuitBreaker, CircuitBreakerListener
 
 from shadowstream.events import Listeners, Outcome, Transition
+from shadowstream.gate.breaker.blame import Blame
+from shadowstream.gate.breaker.windows import FAILED, SLOW, window_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker import CircuitBreakerState
 
     from shadowstream.config.model import BreakerRule
     from shadowstream.gate.verdict import Ticket
 
-__all__ = ["Breaker", "Window"]
+__all__ = ["Breaker"]
 
 log = logging.getLogger("shadowstream.gate")
 
@@ -37,40 +42,9 @@ OPEN_RETRY_S: Final = 1.0
 # A trial may end at any moment, and no clock says when.
 TRIAL_RETRY_S: Final = 0.05
 
-# The bits of a call in the window.
-FAILED: Final = 1
-SLOW: Final = 2
-
 # An enum member looked up on its class is slow in CPython 3.11, and this is the path of every message.
 HANDLED_OUTCOME: Final = Outcome.HANDLED
 FAILED_OUTCOME: Final = Outcome.FAILED
-
-
-class Window:
-    """The last ``size`` calls: which failed, and which were slow."""
-
-    __slots__ = ("_at", "_ring", "calls", "failures", "slows")
-
-    def __init__(self, size: int) -> None:
-        self._ring = bytearray(size)
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget every call."""
-        self._ring[:] = bytes(len(self._ring))
-        self._at = self.calls = self.failures = self.slows = 0
-
-    def record(self, call: int) -> None:
-        """Note one call (0, or FAILED and SLOW added up); the oldest goes when the window is full."""
-        ring, at = self._ring, self._at
-        gone = ring[at]
-        ring[at] = call
-        self._at = at + 1 if at + 1 < len(ring) else 0
-        if self.calls < len(ring):
-            self.calls += 1
-        if call or gone:
-            self.failures += (call & FAILED) - (gone & FAILED)
-            self.slows += (call >> 1) - (gone >> 1)
 
 
 class Breaker:
@@ -80,6 +54,8 @@ class Breaker:
     """
 
     __slots__ = (
+        "_blame",
+        "_chance",
         "_command",
         "_half_open_at",
         "_hooks",
@@ -89,12 +65,16 @@ class Breaker:
         "_mirror_lock",
         "_mirroring",
         "_news",
+        "_open_s",
+        "_opened",
         "_permits",
         "_rule",
         "_slow_call_s",
         "_slow_trials",
         "_successes",
         "_tell_lock",
+        "_trial_at",
+        "_trial_s",
         "_trials",
         "_window",
         "changed",
@@ -105,7 +85,15 @@ class Breaker:
 
     name: ClassVar[str] = "breaker"
 
-    def __init__(self, lane: Lane, command: str, rule: BreakerRule, hooks: Listeners, lock: Lock) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        command: str,
+        rule: BreakerRule,
+        hooks: Listeners,
+        lock: Lock,
+        chance: Callable[[], float] = random,
+    ) -> None:
         self._lane, self._command, self._rule, self._hooks, self._lock = lane, command, rule, hooks, lock
         self.phase = STATE_CLOSED
         """``closed``, ``open`` or ``half-open``: decisions go by it; pybreaker is brought in line after each change."""
@@ -113,11 +101,19 @@ class Breaker:
         """Counts the changes of phase; an outcome from an older one is dropped."""
         self.changed = False
         """A change of ours has not been announced yet."""
+        self._blame, self._chance = Blame(rule), chance
+        self._opened = 0
+        """How often in a row it has opened without having closed."""
+        self._open_s = rule.open_for_s
+        """How long it stays open this time."""
+        self._trial_at = inf
+        """Monotonic second of the last trial."""
+        self._trial_s = inf if rule.half_open_timeout_s is None else rule.half_open_timeout_s
         self._half_open_at = inf
         """Monotonic second at which an open breaker half-opens; inf until the first decision after a forced open."""
-        self._window = Window(max(1, rule.window))
+        self._window = window_of(rule)
         # As in resilience4j: a minimum above the window would never be reached.
-        self._min_calls = min(rule.min_calls, rule.window)
+        self._min_calls = min(rule.min_calls, rule.window) if rule.window_s is None else rule.min_calls
         self._permits = max(1, rule.half_open)
         """Calls that half-open admits."""
         self._trials = self._successes = self._slow_trials = 0
@@ -137,27 +133,49 @@ class Breaker:
             return 0.0
         if self.phase == STATE_OPEN:
             # min: a forced open starts its time here, and a clock set back does not lengthen it.
-            self._half_open_at = min(self._half_open_at, now + self._rule.open_for_s)
+            self._half_open_at = min(self._half_open_at, now + self._open_s)
             left_s = self._half_open_at - now
             if left_s > 0.0:
                 return min(left_s, OPEN_RETRY_S)
             self._shift(STATE_HALF_OPEN, "open_for")
             self.changed = True
-        return 0.0 if self._trials < self._permits else TRIAL_RETRY_S
+        if self._trials < self._permits:
+            return 0.0
+        if now < self._trial_at + self._trial_s:
+            return TRIAL_RETRY_S
+        # Whoever had a permit has vanished with it.
+        self._reopen("trial_lost", now)
+        return min(self._half_open_at - now, OPEN_RETRY_S)
+
+    def _opened_for_s(self) -> float:
+        """Return how long to stay open this time: longer each time in a row, and not the same for all who see it."""
+        rule = self._rule
+        # A power of hundreds of times in a row would be too large a number.
+        grown_s = rule.open_for_s * rule.open_growth ** min(self._opened - 1, 100)
+        return min(grown_s, max(rule.open_for_s, rule.open_for_max_s)) * (1 - rule.open_jitter * self._chance())
+
+    def _reopen(self, reason: str, now: float) -> None:
+        self._shift(STATE_OPEN, reason)
+        self._half_open_at = now + self._open_s
+        self.changed = True
 
     def take(self, ticket: Ticket) -> None:
         """Take a permit when half-open, and sign the ticket with the generation."""
         ticket.generation = self.generation
         if self.phase == STATE_HALF_OPEN:
             self._trials += 1
+            self._trial_at = ticket.entered_at
 
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float) -> None:
-        """Count how a call ended; anything but handled or failed hands the permit back and counts as neither."""
+    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
+        """Count how a call ended; anything but handled or failed hands the permit back and counts as neither.
+
+        So does a failure by an error that the rule tells to ignore.
+        """
         if ticket.generation != self.generation:
             return
         if outcome is HANDLED_OUTCOME:
             call = 0
-        elif outcome is FAILED_OUTCOME:
+        elif outcome is FAILED_OUTCOME and self._blame.falls_on(error):
             call = FAILED
         else:
             if self.phase == STATE_HALF_OPEN:
@@ -165,11 +183,12 @@ class Breaker:
             return
         if now - ticket.entered_at >= self._slow_call_s:
             call |= SLOW
-        reason = self._trial_ended(call) if self.phase == STATE_HALF_OPEN else self._call_ended(call)
-        if reason:
-            self._shift(STATE_CLOSED if reason == "trials_succeeded" else STATE_OPEN, reason)
-            self._half_open_at = now + self._rule.open_for_s
+        reason = self._trial_ended(call) if self.phase == STATE_HALF_OPEN else self._call_ended(call, now)
+        if reason == "trials_succeeded":
+            self._shift(STATE_CLOSED, reason)
             self.changed = True
+        elif reason:
+            self._reopen(reason, now)
 
     def announce(self) -> None:
         """Bring pybreaker in line with the phase and tell the hooks; called with no lock held."""
@@ -186,10 +205,10 @@ class Breaker:
             self._shift(state, "forced")
         self._tell()
 
-    def _call_ended(self, call: int) -> str:
+    def _call_ended(self, call: int, now: float) -> str:
         """Return why the breaker must open after a call while closed, empty when it need not."""
         window = self._window
-        window.record(call)
+        window.record(call, now)
         failures, slows = window.failures, window.slows
         if not (failures or slows) or window.calls < self._min_calls:
             return ""
@@ -214,7 +233,12 @@ class Breaker:
             self._news.append(Transition(self._lane, self._command, self.phase, after, reason))
         self.phase = after
         self.generation += 1
-        self._half_open_at = inf
+        if after == STATE_OPEN:
+            self._opened += 1
+            self._open_s = self._opened_for_s()
+        elif after == STATE_CLOSED:
+            self._opened = 0
+        self._half_open_at = self._trial_at = inf
         self._trials = self._successes = self._slow_trials = 0
         self._window.clear()
 

@@ -200,6 +200,11 @@ class Rig:
         assert self.producer.flush(DEADLINE_S) == 0
         assert all(error is None for error in errors)
 
+    def send_both(self, topic: str, *values: object) -> None:
+        """Send values in both lanes."""
+        self.send(topic, values)
+        self.send(topic, values, MARKED)
+
     def places(self, topic: str) -> list[TopicPartition]:
         """Return a topic's partitions."""
         found = self.admin.list_topics(topic, timeout=DEADLINE_S).topics[topic].partitions
@@ -263,6 +268,10 @@ class Rig:
         ends = {partition: end for partition, end in self.ends(topic).items() if end}
         stands = self.committed(self.group_of(lane), topic)
         return all(stands.get(partition) == end for partition, end in ends.items())
+
+    def both_caught_up(self, topic: str) -> bool:
+        """Tell whether both lanes have answered for everything in a topic."""
+        return all(self.caught_up(lane, topic) for lane in Lane)
 
     def members(self, group: str) -> list[str]:
         """Return the ids of a group's members."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shadowstream.lane import Lane
-from tests.broker.rig import MARKED, Rig, eventually, text_of
+from tests.broker.rig import Rig, eventually, text_of
 from tests.broker.service import Service
 
 if TYPE_CHECKING:
@@ -43,27 +43,16 @@ def rig(own_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path)
     return Rig(own_kafka, unique, tmp_path)
 
 
-def both(rig: Rig, topic: str, *values: str) -> None:
-    """Send values in both lanes."""
-    rig.send(topic, values)
-    rig.send(topic, values, MARKED)
-
-
-def caught_up(rig: Rig, topic: str) -> bool:
-    """Tell whether both lanes have answered for everything."""
-    return all(rig.caught_up(lane, topic) for lane in Lane)
-
-
 def test_brokers_that_are_away_for_longer_than_every_timeout_cost_no_message_and_no_lane(rig: Rig) -> None:
     topic = rig.topic()
     rig.begin(topic)
     held = rig.folder / "held"
     with Service(rig, APP.format(topic=topic), {topic: {}}, kafka=SHORT) as service:
         first, then, last = ([f"{name} {n}" for n in range(20)] for name in ("first", "then", "last"))
-        both(rig, topic, *first)
-        eventually(lambda: caught_up(rig, topic), "both lanes at work")
+        rig.send_both(topic, *first)
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at work")
         held.touch()
-        both(rig, topic, *then, "bad")
+        rig.send_both(topic, *then, "bad")
         lanes = {lane: service.pid(lane) for lane in Lane}
         rig.kafka.kill()
         held.unlink()
@@ -72,8 +61,8 @@ def test_brokers_that_are_away_for_longer_than_every_timeout_cost_no_message_and
         eventually(lambda: time.monotonic() > until, "the brokers away for long")
         rig.kafka.restart()
         rig.forget_clients()
-        both(rig, topic, *last)
-        eventually(lambda: caught_up(rig, topic), "everything answered for")
+        rig.send_both(topic, *last)
+        eventually(lambda: rig.both_caught_up(topic), "everything answered for")
         assert {lane: service.pid(lane) for lane in Lane} == lanes, "the same processes"
         assert [service.done(lane).keys() for lane in Lane] == [{*first, *then, *last}] * 2
         for name in (f"{topic}.dlq", f"{topic}.shadow.dlq"):

@@ -32,17 +32,6 @@ def noting(worker: ss.Worker, topic: str) -> dict[Lane, list[str]]:
     return handled
 
 
-def both(rig: Rig, topic: str, *values: str) -> None:
-    """Send values in both lanes."""
-    rig.send(topic, values)
-    rig.send(topic, values, MARKED)
-
-
-def caught_up(rig: Rig, topic: str) -> bool:
-    """Tell whether both lanes have answered for everything."""
-    return all(rig.caught_up(lane, topic) for lane in Lane)
-
-
 def test_a_topic_that_is_made_anew_is_read_from_its_beginning_and_committed(rig: Rig) -> None:
     topic = rig.topic()
     rig.begin(topic)
@@ -50,13 +39,13 @@ def test_a_topic_that_is_made_anew_is_read_from_its_beginning_and_committed(rig:
     handled = noting(worker, topic)
     old, new = [f"old {n}" for n in range(5)], [f"new {n}" for n in range(3)]
     with worker:
-        both(rig, topic, *old)
-        eventually(lambda: caught_up(rig, topic), "the old topic handled")
+        rig.send_both(topic, *old)
+        eventually(lambda: rig.both_caught_up(topic), "the old topic handled")
         rig.admin.delete_topics([topic])[topic].result(DEADLINE_S)
         eventually(lambda: {Lane.NORMAL, Lane.SHADOW} == troubled(rig, "UNKNOWN_TOPIC_OR_PART"), "it is told")
         rig.kafka.create_topics({topic: 1})
-        both(rig, topic, *new)
-        eventually(lambda: caught_up(rig, topic), "the new one committed")
+        rig.send_both(topic, *new)
+        eventually(lambda: rig.both_caught_up(topic), "the new one committed")
     assert handled == {lane: [*old, *new] for lane in Lane}
 
 
@@ -68,13 +57,13 @@ def troubled(rig: Rig, name: str) -> set[Lane]:
 def test_what_was_cut_off_while_nobody_read_is_passed_over_and_the_rest_is_handled(rig: Rig) -> None:
     topic = rig.topic()
     rig.begin(topic)
-    both(rig, topic, *map(str, range(5)))
+    rig.send_both(topic, *map(str, range(5)))
     rig.admin.delete_records([TopicPartition(topic, 0, 7)])
     eventually(lambda: rig.starts(topic) == {0: 7}, "the beginning is gone")
     worker = rig.worker(rig.settings({topic: {}}))
     handled = noting(worker, topic)
     with worker:
-        eventually(lambda: caught_up(rig, topic), "what is left")
+        eventually(lambda: rig.both_caught_up(topic), "what is left")
     assert handled == {Lane.NORMAL: [], Lane.SHADOW: ["2", "3", "4"]}
 
 
@@ -84,12 +73,12 @@ def test_partitions_that_are_added_are_read_from_their_beginning_by_both_lanes(r
     worker = rig.worker(rig.settings({topic: {}}, kafka=LOOKS))
     handled = noting(worker, topic)
     with worker:
-        both(rig, topic, "before")
-        eventually(lambda: caught_up(rig, topic), "the first partition")
+        rig.send_both(topic, "before")
+        eventually(lambda: rig.both_caught_up(topic), "the first partition")
         rig.admin.create_partitions([NewPartitions(topic, 2)])[topic].result(DEADLINE_S)
         eventually(lambda: rig.kafka.led_partitions(topic) == 2, "a second one")
         rig.forget_clients()
         for headers in (None, MARKED):
             rig.send(topic, ["after"], headers, partition=1)
-        eventually(lambda: len(rig.committed(rig.group, topic)) == 2 and caught_up(rig, topic), "the second too")
+        eventually(lambda: len(rig.committed(rig.group, topic)) == 2 and rig.both_caught_up(topic), "the second too")
     assert handled == {lane: ["before", "after"] for lane in Lane}

@@ -31,13 +31,13 @@ def interpreter(side: Side) -> Path:
     Raises:
         Unavailable: this machine lacks the Python that the side needs.
     """
-    if not side.locked:
+    if side.environment is None:
         return Path(sys.executable)
-    python = _found(side)
-    folder = cache() / "peers" / f"{side.name}-{key(LOCKS / f'{side.name}.lock', python)}"
-    with locked(f"peer-{side.name}"):
+    name, python = side.environment or side.name, _found(side)
+    folder = cache() / "peers" / f"{name}-{key(LOCKS / f'{name}.lock', python)}"
+    with locked(f"peer-{name}"):
         if not (folder / "ready").exists():
-            _made(side, folder, python)
+            _made(name, folder, python)
     return folder / "bin" / "python"
 
 
@@ -46,13 +46,13 @@ def key(lock: Path, python: str) -> str:
     return hashlib.sha256(lock.read_bytes() + python.encode()).hexdigest()[:12]
 
 
-def _made(side: Side, folder: Path, python: str) -> None:
+def _made(name: str, folder: Path, python: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     uv = [sys.executable, "-m", "uv"]
-    with step(f"environment of {side.name}, from benchmarks/peers/locks/{side.name}.lock"):
+    with step(f"environment of {name}, from benchmarks/peers/locks/{name}.lock"):
         run([*uv, "venv", "--quiet", "--no-project", "--python", python, str(folder)])
-        lock = str(LOCKS / f"{side.name}.lock")
+        lock = str(LOCKS / f"{name}.lock")
         target = ["--python", str(folder / "bin" / "python")]
         run([*uv, "pip", "install", "--quiet", "--require-hashes", "--no-deps", "-r", lock, *target])
     (folder / "ready").touch()

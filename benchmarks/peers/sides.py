@@ -19,8 +19,8 @@ class Side:
     name: str
     handlers: frozenset[str]
     """With which handlers it can wait for I/O; its own kind where nothing waits."""
-    locked: bool = True
-    """Whether it has an environment of its own; else it runs in ours."""
+    environment: str | None = ""
+    """Whose it runs in: another side's; empty: one of its own; None: ours."""
     python: str | None = None
     """The version that it needs; None: the same as ours."""
     concurrency: dict[str, int] = field(default_factory=dict)
@@ -31,14 +31,16 @@ SYNC, ASYNC, BOTH = frozenset({"sync"}), frozenset({"async"}), frozenset({"sync"
 SIDES: Final = {
     side.name: side
     for side in (
-        Side(OURS, BOTH, locked=False, concurrency={"sync": THREADS, "async": 256}),
-        Side("raw", SYNC, locked=False),
+        Side(OURS, BOTH, environment=None, concurrency={"sync": THREADS, "async": 256}),
+        Side("raw", SYNC, environment=None),
         Side("aiokafka", ASYNC),
         Side("quixstreams", SYNC),
         # `concurrency` instances of the agent share one buffer; its examples use up to a few hundred.
         Side("faust", ASYNC, concurrency={"async": 256}),
         # Sync handlers go to anyio's threads, of which there are 40.
         Side("faststream", BOTH, concurrency={"sync": 40, "async": 256}),
+        # It waits for nothing at the same time, so it has no place where messages wait.
+        Side("faststream_batch", frozenset(), environment="faststream"),
         Side("arroyo", SYNC, concurrency={"sync": THREADS}),
         # It asks for 3.12; its limit is `max_in_flight`, 1000 by default, and its number of processes.
         Side("pyrallel", BOTH, python="3.12"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config.model import LaneSettings
     from shadowstream.events import GateLevel, Listeners
-    from shadowstream.gate.keys import Values
+    from shadowstream.gate.keys import Finder
 
 __all__ = ["Gates"]
 
@@ -36,10 +36,11 @@ class Gates:
         self._made: dict[tuple[str, Verdict], Gate] = {}
         self._keyed: dict[str, KeyedLimit] = {}
 
-    def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT, values: Values | None = None) -> Gate:
+    def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT, values: Finder | None = None) -> Gate:
         """Return the command's gate, whose refusals carry ``on_refusal``.
 
-        ``values`` finds what the command's limit by keys looks at; without it that limit is left out.
+        ``values`` makes, of the names of the command's limit by keys, what finds their values in whatever the gate is
+        asked about; without it that limit is left out.
 
         Raises:
             SetupError: the refusal would admit.
@@ -51,7 +52,9 @@ class Gates:
             if gate is None:
                 gate = self._made[command, on_refusal] = folded(self._of(command), on_refusal)
         limit = None if values is None else self.keyed(command)
-        return gate if limit is None or values is None else KeyedGate(gate, limit, values, on_refusal)
+        if limit is None or values is None:
+            return gate
+        return KeyedGate(gate, limit, values(limit.fields), on_refusal)
 
     def keyed(self, command: str) -> KeyedLimit | None:
         """Return the command's limit for each value of some fields, None when it has none."""

@@ -99,7 +99,7 @@ class _Doors:
     def of(self, command: str) -> Gate:
         made = self._made.get(command)
         if made is None:
-            made = self._made[command] = self.gates.gate(command, values=_as_given)
+            made = self._made[command] = self.gates.gate(command, values=lambda _: _as_given)
         return made
 
 

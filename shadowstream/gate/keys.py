@@ -11,16 +11,17 @@ when every key is live a new one is refused and counted in ``overflows``.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from shadowstream.config.model import Missing
 from shadowstream.gate.rate import RE_ASK_S, Bucket
-from shadowstream.gate.verdict import OpenGate, Ticket, Verdict
+from shadowstream.gate.verdict import Ticket, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from shadowstream.config.model import KeysRule
     from shadowstream.events import GateLevel, Outcome
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     Values = Callable[[Any], Mapping[str, object]]
     """Finds the values of some fields in whatever the gate is asked about."""
+    Finder = Callable[[Iterable[str]], Values]
 
 __all__ = ["KeyedGate", "KeyedLimit"]
 
@@ -54,7 +56,6 @@ class KeyedLimit:
 
     __slots__ = (
         "_burst",
-        "_fields",
         "_hand",
         "_lock",
         "_max_keys",
@@ -64,11 +65,12 @@ class KeyedLimit:
         "_rates",
         "_table",
         "dry_run",
+        "fields",
         "overflows",
     )
 
     def __init__(self, rule: KeysRule, on_refusal: Verdict = Verdict.WAIT) -> None:
-        self._fields = tuple(dict.fromkeys(rule.keys))
+        self.fields = tuple(dict.fromkeys(rule.keys))
         self._rate_per_s, self._burst, self._on_refusal = rule.hard_per_s, rule.burst, on_refusal
         self._missing, self.dry_run = rule.missing, rule.dry_run
         self._rates = {
@@ -76,7 +78,7 @@ class KeyedLimit:
             for field, rates in rule.overrides.items()
             for value, rate_per_s in rates.items()
         }
-        self._max_keys = max(rule.max_keys, len(self._fields))
+        self._max_keys = max(rule.max_keys, len(self.fields))
         self._lock = Lock()
         self._table: dict[Key, Bucket] = {}
         self._hand: deque[Key] = deque()
@@ -90,7 +92,7 @@ class KeyedLimit:
 
     def enter(self, values: Mapping[str, object], now: float) -> Ticket:
         """Decide on a message with these field values at monotonic second ``now``; there is nothing to leave."""
-        if self._missing is Missing.REFUSE and any(values.get(field) is None for field in self._fields):
+        if self._missing is Missing.REFUSE and any(values.get(field) is None for field in self.fields):
             return Ticket(self._on_refusal, RE_ASK_S, by="keys", entered_at=now)
         keys = self._limited(values)
         with self._lock:
@@ -118,7 +120,7 @@ class KeyedLimit:
         """Return the keys that a message with these values counts for."""
         keys = [
             key_of(field, value)
-            for field in self._fields
+            for field in self.fields
             if (value := values.get(field)) is not None or self._missing is not Missing.ADMIT
         ]
         rates = self._rates
@@ -175,10 +177,10 @@ class KeyedGate:
         if not limited.admitted and not self._limit.dry_run:
             limited.verdict = self._on_refusal
             return limited
-        # The open gate gives everybody the same ticket.
-        ticket = Ticket(entered_at=now) if isinstance(self._gate, OpenGate) else self._gate.enter(now)
+        ticket = self._gate.enter(now)
         if not limited.admitted:
-            ticket.dry = limited.by
+            # A copy: the open gate gives everybody the same one.
+            ticket = replace(ticket, dry=limited.by)
         elif not ticket.admitted:
             self._limit.give_back(values)
         return ticket

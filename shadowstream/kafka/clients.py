@@ -100,8 +100,8 @@ def member_properties(lane: LaneSettings) -> dict[str, Any]:
     A client that has lost the brokers' word gives up no partition that it is to give up, and nobody else gets it, until
     the brokers put it out of the group: after five minutes, were it the client's own interval.
     """
-    session_ms = lane.kafka.get("session.timeout.ms", 0)
-    longest_ms = max(MEMBER_POLLS_MS, 2000 * lane.worker.revoke_s, float(session_ms) if session_ms else 0.0)
+    session_ms = float(lane.kafka.get("session.timeout.ms") or 0)
+    longest_ms = max(MEMBER_POLLS_MS, 2000 * lane.worker.revoke_s, session_ms)
     return {"max.poll.interval.ms": int(lane.kafka.get("max.poll.interval.ms") or longest_ms)}
 
 

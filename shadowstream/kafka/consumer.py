@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import TopicPartition
 
-    from shadowstream.config import LaneSettings, Settings
+    from shadowstream.config import Settings
     from shadowstream.events import Hook
     from shadowstream.gate import Gate
     from shadowstream.headers import Reading
@@ -212,14 +212,7 @@ def _gates(
     if settings.shadow is None:
         return {}
     gates = Gates(settings.shadow, listeners)
-    return {
-        topic: _gate(settings.shadow, gates, commands.get(topic, topic), _verdict(settings, topic)) for topic in topics
-    }
-
-
-def _gate(ours: LaneSettings, gates: Gates, command: str, on_refusal: Verdict) -> Gate:
-    rule = ours.key_limits.get(command)
-    return gates.gate(command, on_refusal, None if rule is None else values_of(rule.keys))
+    return {topic: gates.gate(commands.get(topic, topic), _verdict(settings, topic), values_of) for topic in topics}
 
 
 def _verdict(settings: Settings, topic: str) -> Verdict:

@@ -26,8 +26,6 @@ from shadowstream.gate.breaker.windows import FAILED, SLOW, window_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pybreaker import CircuitBreakerState
 
     from shadowstream.config.model import BreakerRule
@@ -55,7 +53,6 @@ class Breaker:
 
     __slots__ = (
         "_blame",
-        "_chance",
         "_command",
         "_half_open_at",
         "_hooks",
@@ -85,15 +82,7 @@ class Breaker:
 
     name: ClassVar[str] = "breaker"
 
-    def __init__(
-        self,
-        lane: Lane,
-        command: str,
-        rule: BreakerRule,
-        hooks: Listeners,
-        lock: Lock,
-        chance: Callable[[], float] = random,
-    ) -> None:
+    def __init__(self, lane: Lane, command: str, rule: BreakerRule, hooks: Listeners, lock: Lock) -> None:
         self._lane, self._command, self._rule, self._hooks, self._lock = lane, command, rule, hooks, lock
         self.phase = STATE_CLOSED
         """``closed``, ``open`` or ``half-open``: decisions go by it; pybreaker is brought in line after each change."""
@@ -101,7 +90,7 @@ class Breaker:
         """Counts the changes of phase; an outcome from an older one is dropped."""
         self.changed = False
         """A change of ours has not been announced yet."""
-        self._blame, self._chance = Blame(rule), chance
+        self._blame = Blame(rule)
         self._opened = 0
         """How often in a row it has opened without having closed."""
         self._open_s = rule.open_for_s
@@ -152,7 +141,8 @@ class Breaker:
         rule = self._rule
         # A power of hundreds of times in a row would be too large a number.
         grown_s = rule.open_for_s * rule.open_growth ** min(self._opened - 1, 100)
-        return min(grown_s, max(rule.open_for_s, rule.open_for_max_s)) * (1 - rule.open_jitter * self._chance())
+        early = rule.open_jitter * random()  # noqa: S311 - chance here is no cryptography
+        return min(grown_s, max(rule.open_for_s, rule.open_for_max_s)) * (1 - early)
 
     def _reopen(self, reason: str, now: float) -> None:
         self._shift(STATE_OPEN, reason)

@@ -26,7 +26,7 @@ from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
 from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.labels import scribe_of
-from shadowstream.kafka.message import Message, values_of
+from shadowstream.kafka.message import values_of
 from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
 from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.transactions import Shelf, Slips, joined_to
@@ -161,6 +161,7 @@ class _Crews:
 
     def _engine(self, registration: Registration, topic: TopicSettings) -> Engine:
         ours, parts = self._ours, self._parts
+        _check_batch(ours, registration)
         command, returns = registration.command, topic.name != registration.topic
         rule = ours.breaker(command)
         binding = Binding(
@@ -168,7 +169,7 @@ class _Crews:
             topic=topic,
             command=command,
             handler=registration.handler,
-            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane), _values(ours, registration)),
+            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane), values_of),
             shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
@@ -202,15 +203,12 @@ def _resting(topic: TopicSettings, lane: Lane) -> TopicSettings:
     return replace(topic, name=place, source=place, max_messages=min(topic.max_messages, MOST_AT_REST))
 
 
-def _values(ours: LaneSettings, registration: Registration) -> Callable[[Message], dict[str, object]] | None:
-    """Return what finds in a message what its command's limit by keys looks at."""
-    rule = ours.key_limits.get(registration.command)
-    if rule is not None and registration.batch is not None:
+def _check_batch(ours: LaneSettings, registration: Registration) -> None:
+    if registration.batch is not None and ours.key_limits.get(registration.command) is not None:
         raise SetupError(
             f"topic {registration.topic!r}: the limit by keys of {registration.command!r} looks at one message at a"
             f" time; leave batch out, or write `multi_key_rate_limit_v2: {registration.command}: null`"
         )
-    return None if rule is None else values_of(rule.keys)
 
 
 def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:

@@ -9,6 +9,8 @@ from shadowstream.config.model import BreakerRule, KeysRule, RateRule
 from shadowstream.events import Outcome, Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tests.unit.gate.conftest import Ear, MakeGates
 
 RATE = RateRule(hard_per_s=1.0, burst=2)
@@ -69,12 +71,17 @@ def test_a_cap_in_dry_run_says_who_came_too_many(gates: MakeGates) -> None:
     assert gate.enter(0.0).dry == ""
 
 
+def by_user(_: Iterable[str]) -> Callable[[object], dict[str, object]]:
+    """Take whatever the gate is asked about for the user."""
+    return lambda user: {"user": user}
+
+
 def test_a_limit_by_keys_in_dry_run_says_whom_it_would_have_refused_with_and_without_other_rules(
     gates: MakeGates,
 ) -> None:
     keys = {"claim": KeysRule(("user",), hard_per_s=1.0, burst=1, dry_run=True)}
     for rules in ({}, {"rates": {"claim": RateRule(hard_per_s=100.0, burst=10)}}):
-        gate = gates(key_limits=keys, **rules).gate("claim", values=lambda user: {"user": user})
+        gate = gates(key_limits=keys, **rules).gate("claim", values=by_user)
         tickets = [gate.enter(0.0, user) for user in (1, 1, 2, 2, 1)]
         assert [(ticket.admitted, ticket.dry) for ticket in tickets] == [
             (True, each) for each in ("", "keys", "", "keys", "keys")

@@ -430,37 +430,6 @@ def test_a_stop_waits_for_a_handler_that_outlived_its_partition() -> None:
     rig.door.set()
 
 
-def test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes() -> None:
-    now = [100.0]
-    rig = Rig(clock=Clock(monotonic=lambda: now[0]))
-    rig.door.set()
-    rig.assign(0)
-
-    def handle(offset: int) -> None:
-        rig.lay_out(offset)
-        rig.turn_until(lambda: rig.handled[-1:] == [offset] and rig.parts.crews["t"].waiting() == 0)
-        rig.cursor.turn()
-
-    handle(1)
-    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
-    rig.cursor.turn()
-    rig.client.commits.clear()
-    rig.client.answers = False
-    handle(2)
-    handle(3)
-    assert rig.client.commits == [{("t", 0): 3}]
-    rig.client.answer()
-    rig.cursor.turn()
-    assert rig.client.commits[1:] == [{("t", 0): 4}]
-    handle(4)
-    assert len(rig.client.commits) == 2
-    now[0] += 11
-    rig.cursor.turn()
-    assert rig.client.commits[2:] == [{("t", 0): 5}]
-    rig.client.answers = True
-    rig.cursor.close()
-
-
 def finished(rig: Rig, *offsets: int) -> None:
     """Let these messages be handled, and turn once more."""
     rig.lay_out(*offsets)
@@ -474,15 +443,47 @@ def said(rig: Rig, *offsets: int) -> None:
     rig.turn_until(lambda: rig.client.commits[-1] == {("t", 0): offsets[-1] + 1} and not rig.client.unanswered)
 
 
+def left_unanswered(rig: Rig) -> None:
+    """Let 2 and 3 be finished, and the commit of the first of them lie unanswered."""
+    rig.client.answers = False
+    finished(rig, 2)
+    finished(rig, 3)
+    assert rig.client.commits[-1] == {("t", 0): 3}
+
+
+def test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes() -> None:
+    now = [100.0]
+    rig = Rig(clock=Clock(monotonic=lambda: now[0]))
+    rig.door.set()
+    rig.assign(0)
+
+    finished(rig, 1)
+    rig.turn_until(lambda: rig.client.commits[-1:] == [{("t", 0): 2}])
+    rig.cursor.turn()
+    rig.client.commits.clear()
+    rig.client.answers = False
+    finished(rig, 2)
+    finished(rig, 3)
+    assert rig.client.commits == [{("t", 0): 3}]
+    rig.client.answer()
+    rig.cursor.turn()
+    assert rig.client.commits[1:] == [{("t", 0): 4}]
+    finished(rig, 4)
+    assert len(rig.client.commits) == 2
+    now[0] += 11
+    rig.cursor.turn()
+    assert rig.client.commits[2:] == [{("t", 0): 5}]
+    rig.client.answers = True
+    rig.cursor.close()
+
+
 def test_no_last_commit_overtakes_one_that_is_not_answered() -> None:
     rig = Rig(drain_s=0.2)
     rig.door.set()
     rig.assign(0)
     said(rig, 1)
-    rig.client.stuck, rig.client.answers = True, False
-    finished(rig, 2)
-    finished(rig, 3)
-    assert rig.client.commits[-1] == {("t", 0): 3}
+    rig.client.stuck = True
+    left_unanswered(rig)
     rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
     assert rig.client.commits[-1] == {("t", 0): 3}, "4 would be overtaken by 3"
     rig.cursor.close()
@@ -492,10 +493,7 @@ def test_a_last_commit_follows_one_that_is_not_answered_and_seen_to_be_done(rig:
     rig.door.set()
     rig.assign(0)
     said(rig, 1)
-    rig.client.answers = False
-    finished(rig, 2)
-    finished(rig, 3)
-    assert rig.client.commits[-1] == {("t", 0): 3}
+    left_unanswered(rig)
     rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
     assert rig.client.commits[-1] == {("t", 0): 4}
 
@@ -504,10 +502,8 @@ def test_a_stop_hears_the_answer_to_the_last_commit_and_says_what_was_refused_ag
     rig.door.set()
     rig.assign(0)
     said(rig, 1)
-    rig.client.stuck, rig.client.answers = True, False
-    finished(rig, 2)
-    finished(rig, 3)
-    assert rig.client.commits[-1] == {("t", 0): 3}
+    rig.client.stuck = True
+    left_unanswered(rig)
     rig.client.stuck, rig.client.answers = False, True
     refused = KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
     rig.client.on_commit = lambda _, places: rig.cursor.committed(refused, places)

@@ -190,7 +190,7 @@ def test_whatever_a_handler_raises_is_dead_lettered_and_both_lanes_go_on(rig: Ri
     rig.send(topic, values, MARKED)
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
 
     assert handled == {"normal": values, "shadow": values}
     for lane, place in ((Lane.NORMAL, f"{topic}.dlq"), (Lane.SHADOW, f"{topic}.shadow.dlq")):
@@ -211,7 +211,7 @@ def test_a_header_key_that_is_not_utf8_is_quarantined_and_the_log_goes_on(rig: R
     worker.handles(topic)(lambda message: handled.append((message.lane, text_of(message))))
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
 
     assert Counter(handled) == {("normal", "plain"): 40, ("shadow", "marked"): 1}
     for copy in rig.read(f"{topic}.quarantine"):

@@ -69,7 +69,7 @@ def test_a_dead_lettered_message_keeps_everything_and_says_where_from_and_why_in
         raise LookupError(f"no such voucher: é {message.lane}")
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes past their message")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes past their message")
 
     for lane, place, offset, headers in (
         (Lane.NORMAL, f"{topic}.dlq", 0, OWN),
@@ -145,7 +145,7 @@ def test_a_quarantined_message_keeps_the_mark_that_was_not_believed(rig: Rig) ->
     worker.handles(topic)(lambda message: pytest.fail(f"handled {message}"))
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes past the message")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes past the message")
 
     copy = only(rig, f"{topic}.quarantine")
     assert kept(copy) == (b"key\xff", BINARY, WRITTEN_AT)

@@ -52,7 +52,7 @@ def test_the_first_start_of_the_shadow_group_begins_where_the_normal_group_stand
         worker.handles(each)(lambda message: handled.append((message.lane, message.topic(), text_of(message))))
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
 
     here = [(lane, value) for lane, where, value in handled if where == topic]
     assert [value for lane, value in here if lane == "normal"] == ["6", "8"]

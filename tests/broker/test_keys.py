@@ -41,7 +41,7 @@ def test_each_user_has_a_limit_of_his_own_and_normal_never_meets_shadow_s(rig: R
     rig.send(topic, values, MARKED)
     rig.send(topic, values)
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
     assert handled[Lane.NORMAL] == Counter(users)
     assert handled[Lane.SHADOW] == {"hot": 2, "vip": 20, 7: 1, "7": 1, 8: 1}
     assert rig.heard.outcomes(Lane.SHADOW) == {"handled": 25, "shed": 20}

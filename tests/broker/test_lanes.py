@@ -102,7 +102,7 @@ def test_a_retry_and_a_redelivery_stay_in_their_lane(rig: Rig) -> None:
     rig.send(topic, ["s0"], MARKED)
     for round_ in (1, 2):
         with build():
-            eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), f"both lanes done, round {round_}")
+            eventually(lambda: rig.both_caught_up(topic), f"both lanes done, round {round_}")
         rig.begin(topic)
 
     assert sorted(lanes) == [("n0", False)] * 3 + [("s0", True)] * 3

@@ -65,7 +65,7 @@ def failing_worker(rig: Rig, topic: str) -> None:
         raise LookupError(f"no such voucher: {text_of(message)}\x1b[31m")
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes past their messages")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes past their messages")
 
 
 def handled(rig: Rig, topic: str, settings: ss.Settings) -> list[tuple[str, str]]:
@@ -74,7 +74,7 @@ def handled(rig: Rig, topic: str, settings: ss.Settings) -> list[tuple[str, str]
     worker = rig.worker(settings)
     worker.handles(topic)(lambda message: seen.append((text_of(message), message.lane.value)))
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
     return sorted(seen)
 
 

@@ -58,7 +58,7 @@ def test_what_was_produced_is_the_sum_of_all_outcomes_at_a_quiet_point(rig: Rig)
 
     mixed(rig, topic)
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "a quiet point")
+        eventually(lambda: rig.both_caught_up(topic), "a quiet point")
 
     produced = sum(count for _, count, _ in MIX)
     normal, shadow = rig.heard.outcomes(Lane.NORMAL), rig.heard.outcomes(Lane.SHADOW)
@@ -90,7 +90,7 @@ def test_what_a_limit_refuses_is_counted_once_and_no_normal_message_is_refused(
         rig.send(topic, range(50), partition=partition)
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "a quiet point")
+        eventually(lambda: rig.both_caught_up(topic), "a quiet point")
 
     assert rig.heard.outcomes(Lane.NORMAL) == {"handled": 100}
     assert rig.heard.outcomes(Lane.SHADOW) == {"handled": 30, outcome: 70}

@@ -47,7 +47,7 @@ def test_an_undelivered_output_keeps_its_source_uncommitted_until_it_is_delivere
         standing = [rig.committed(rig.group_of(lane), topic) for lane in Lane]
         counted = [rig.heard.outcomes(lane, topic) for lane in Lane]
         rig.kafka.create_topics({later: 1})
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "the commit after the delivery")
+        eventually(lambda: rig.both_caught_up(topic), "the commit after the delivery")
 
     # The shadow cursor has stepped over the five normal messages before its own.
     assert standing == [{0: 0}, {0: 5}]
@@ -72,7 +72,7 @@ def test_outputs_that_cannot_be_delivered_dead_letter_their_source_once(rig: Rig
     rig.send(topic, ["n0"])
     rig.send(topic, ["s0"], MARKED)
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes past the message")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes past the message")
 
     assert len(told) == 4
     # Not `None not in told`: to compare an error of the client with None by `==` leaves an exception pending.

@@ -55,7 +55,7 @@ def test_a_handler_that_hangs_raises_one_alarm_and_its_partition_and_the_other_l
         ]
         assert rig.committed(rig.group_of(stuck), topic)[0] <= (0 if stuck is Lane.NORMAL else 1)
         door.set()
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
         eventually(lambda: OverdueCalls(stuck, topic, 0) in list(rig.heard.events), "the alarm's end")
     assert rig.heard.outcomes(stuck) == {"handled": 22}
     assert len([line for line in caplog.messages if line.startswith("handler_overdue")]) == 1

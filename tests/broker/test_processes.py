@@ -268,7 +268,7 @@ def test_a_signal_lets_both_lanes_finish_what_they_have_begun_and_exits_with_0(
         assert service.stopped() == 0
 
     assert [service.done(lane) for lane in Lane] == [{"n0": 1}, {"s0": 1}]
-    assert all(rig.caught_up(lane, topic) for lane in Lane)
+    assert rig.both_caught_up(topic)
 
 
 SLOW = """

@@ -199,7 +199,7 @@ def test_batches_are_handled_in_both_lanes_and_a_bad_message_goes_alone(rig: Rig
         seen[batch[0].lane] += map(text_of, batch)
 
     with worker:
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
     good = [value for value in values if value != "n7"]
     assert seen == {"normal": good, "shadow": good}
     assert max(sizes) == 10

@@ -149,7 +149,7 @@ def test_a_poison_message_and_its_offset_are_committed_together_in_each_lane(rig
     for headers in (None, MARKED):
         rig.send(topic, ["a", "poison", "b"], headers)
     with passing_on(rig, rig.settings({topic: EXACT}), topic, out):
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes past it")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes past it")
     assert Counter(seen(rig, out)) == {"a": 2, "b": 2}
     assert Counter(seen(rig, out, committed=False)) == {"a": 2, "b": 2}, "of a failed call nothing is ever out"
     assert [seen(rig, f"{topic}{side}") for side in (".dlq", ".shadow.dlq")] == [["poison"]] * 2
@@ -212,7 +212,7 @@ def test_members_that_join_and_leave_give_each_output_once(rig: Rig, protocol: s
             eventually(lambda: joined(before), "the second at work")
             before = {lane: gains(lane) for lane in Lane}
         eventually(lambda: joined(before), "the first with all of it again")
-        eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "both lanes at the end")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
     assert Counter(seen(rig, out)) == {str(number): 1 for number in range(sent)}
     for lane in Lane:
         assert rig.heard.outcomes(lane) == {"handled": sent // 2}
@@ -226,7 +226,7 @@ def test_lanes_of_one_instance_do_not_fence_each_other(rig: Rig) -> None:
         for number in range(10):
             for headers in (None, MARKED):
                 rig.send(topic, [number], headers)
-            eventually(lambda: all(rig.caught_up(lane, topic) for lane in Lane), "a transaction of each lane")
+            eventually(lambda: rig.both_caught_up(topic), "a transaction of each lane")
         assert all(thread.is_alive() for _, thread in worker._running.values()), "neither lane was stopped"
     assert seen(rig, out) == [str(number) for number in range(10) for _ in Lane]
 

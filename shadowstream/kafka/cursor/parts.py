@@ -60,6 +60,8 @@ class Parts:
     """Wakes hands that wait."""
     room: Event = field(default_factory=Event)
     """Set by hands whenever a piece is finished."""
+    back: Event = field(default_factory=Event)
+    """Set by a hand that polls no more."""
     failures: list[BaseException] = field(default_factory=list)
     """Errors of ours that ended a hand."""
     clock: Clock = REAL_CLOCK

@@ -1,6 +1,7 @@
 """Polls, hands over, pauses, meets rebalances.
 
-One thread owns the consumer and never runs a handler, so polling goes on whatever handlers do. Traps:
+One thread at a time polls, and none that is held up by a handler, so polling goes on whatever handlers do (`helm`).
+It is called the owner thread, whoever it is. Traps:
 
 * ``consume(n, timeout)`` waits the whole timeout for n messages: poll for the first, then drain.
 * ``pause()`` throws the prefetched messages away: a full topic is first waited for, and paused only when that does not
@@ -37,6 +38,7 @@ from shadowstream.errors import BrokerError
 from shadowstream.events import Rebalanced, Troubled
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.cursor.commits import Commits
+from shadowstream.kafka.cursor.helm import Helm
 from shadowstream.kafka.offsets import Piece, Window
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ class Cursor:
         self.begin()
         try:
             while not self._asked_to_stop.is_set():
-                self.turn()
+                self._turn_or_lend()
         finally:
             self.close()
 
@@ -108,27 +110,45 @@ class Cursor:
 
     def turn(self) -> None:
         """Do one round: read a batch, hand it over, commit and announce what is due."""
+        self._deal(self._fetched())
+
+    def _turn_or_lend(self) -> None:
+        """Do one round; a hand that has nothing to do goes on with the next ones, until it has or is relieved."""
         batch = self._fetched()
+        topic = str(batch[0].topic()) if batch else ""
+        leader = self._parts.crews[topic].leader() if topic else None
+        pieces = self._deal(batch, topic if leader is not None else "")
+        if leader is not None and pieces:
+            helm = Helm(lambda: self._deal(self._fetched(), topic), self._now, self._parts.back)
+            leader.lead(pieces, helm)
+            helm.wait()
+
+    def _deal(self, batch: list[RawMessage], kept: str = "") -> list[Piece]:
+        """Hand a batch over, commit and announce what is due; returns one topic's pieces that are not handed over."""
         places = _by_place(batch, self._parts.crews)
+        ours: list[Piece] = []
         for (topic, partition), messages in places.items():
             window = self._windows.get((topic, partition))
             if window is not None and window.passed(messages):
                 window = self._anew((topic, partition), messages[0])
-            if window is not None and (fresh := window.fresh(messages)):
-                crew = self._parts.crews[topic]
-                self._hand_over(crew.pieces(partition, fresh), window, crew)
+            if window is None or not (fresh := window.fresh(messages)):
+                continue
+            crew = self._parts.crews[topic]
+            pieces = crew.pieces(partition, fresh)
+            # The books first: a hand may finish and empty a piece before put() returns.
+            for piece in pieces:
+                window.opened(piece)
+            if topic == kept:
+                ours += pieces
+            else:
+                crew.put(pieces)
         if len(batch) == self._parts.settings.batch:
-            self._fall_in_step({topic for topic, _ in places if not self._rests(topic)})
+            self._fall_in_step({topic for topic, _ in places if topic != kept and not self._rests(topic)})
         self._make_room()
         self._tick(self._now())
         for failure in self._parts.failures:
             raise BrokerError(f"lane {self._parts.lane}: a hand failed: {failure!r}; see the log above") from failure
-
-    def _hand_over(self, pieces: list[Piece], window: Window, crew: Crew) -> None:
-        # The books first: a hand may finish and empty a piece before put() returns.
-        for piece in pieces:
-            window.opened(piece)
-        crew.put(pieces)
+        return ours
 
     def _anew(self, place: Place, first: RawMessage) -> Window:
         """Open the books anew for a log that went back; what still runs of the old one changes nothing."""

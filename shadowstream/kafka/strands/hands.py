@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from shadowstream.kafka.engine import Engine
     from shadowstream.kafka.offsets import Piece
 
-__all__ = ["Crew", "Hands"]
+__all__ = ["Crew", "Hands", "Leader", "Steering"]
 
 
 class Hands(Protocol):
@@ -25,6 +25,22 @@ class Hands(Protocol):
         ...
 
 
+class Steering(Protocol):
+    """The right to poll, while a hand has it."""
+
+    def next(self, *, free: bool) -> list[Piece]:
+        """Poll, if the hand has nothing else to do; returns what it carries next, nothing when it polls no more."""
+        ...
+
+
+class Leader(Protocol):
+    """A hand that polls for the owner."""
+
+    def lead(self, pieces: list[Piece], helm: Steering) -> None:
+        """Carry these, then what polling gives, until it gives nothing."""
+        ...
+
+
 class Crew(Protocol):
     """All hands of one topic in one lane, as the cursor sees them; only the owner thread calls."""
 
@@ -36,6 +52,10 @@ class Crew(Protocol):
 
     def put(self, pieces: list[Piece]) -> None:
         """Hand pieces over, in order."""
+        ...
+
+    def leader(self) -> Leader | None:
+        """Return the crew's only hand if it can poll and has nothing to do."""
         ...
 
     def level(self) -> float:

@@ -105,6 +105,9 @@ class Tasks:
             self._load.taken(piece)
         self._loop.loop.call_soon_threadsafe(self._take_up, pieces)
 
+    def leader(self) -> None:
+        """Return nobody: an event loop must not wait for messages."""
+
     def recall(self) -> None:
         """Let everything that rests in a cancelled piece go on, so that it ends."""
         self._loop.loop.call_soon_threadsafe(self._wake_cancelled)

@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from queue import Empty, SimpleQueue
 from types import coroutine
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from shadowstream.kafka.clients import logger_of
 from shadowstream.kafka.offsets import Piece
@@ -29,10 +29,12 @@ from shadowstream.kafka.strands.order import Turns, cutter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
+    from typing import Self
 
     from confluent_kafka import Message as RawMessage
 
     from shadowstream.kafka.engine import Engine
+    from shadowstream.kafka.strands.hands import Steering
 
 __all__ = ["Threads"]
 
@@ -45,6 +47,13 @@ class Nudge(Enum):
     """Wakes a hand that waits, so that it looks at the rests anew."""
 
     NOW = 0
+
+
+class Errand(NamedTuple):
+    """What the only hand carries, and the helm with it."""
+
+    pieces: list[Piece]
+    helm: Steering
 
 
 class Trip:
@@ -73,7 +82,7 @@ class Threads:
         stopping: threading.Event,
         *,
         spawn: Callable[[Callable[[], None], str], None] = daemon,
-        queue: Callable[[], SimpleQueue[Piece | Trip | Nudge | None]] = SimpleQueue,
+        queue: Callable[[], SimpleQueue[Piece | Trip | Errand | Nudge | None]] = SimpleQueue,
     ) -> None:
         self.engine = engine
         topic = engine.binding.topic
@@ -95,12 +104,23 @@ class Threads:
 
     def put(self, pieces: list[Piece]) -> None:
         """Hand pieces over, in order."""
+        for piece in self._taken(pieces):
+            self._ready.put(piece)
+
+    def _taken(self, pieces: list[Piece]) -> list[Piece]:
+        """Count pieces as ours; returns those whose turn it is."""
         with self._lock:
             for piece in pieces:
                 self._load.taken(piece)
-            ready = list(filter(self._turns.begins, pieces))
-        for piece in ready:
-            self._ready.put(piece)
+            return list(filter(self._turns.begins, pieces))
+
+    def leader(self) -> Self | None:
+        """Return this crew if it is one hand that has nothing to do; only the owner puts, so that stays true."""
+        return None if self._hands > 1 or self._load.waiting() else self
+
+    def lead(self, pieces: list[Piece], helm: Steering) -> None:
+        """Let the hand carry these and then poll for itself, until it has something else to do or is relieved."""
+        self._ready.put(Errand(self._taken(pieces), helm))
 
     def recall(self) -> None:
         """Let everything that rests go on, so that cancelled pieces end; the others go on resting."""
@@ -129,22 +149,34 @@ class Threads:
 
     def _work(self) -> None:
         try:
-            while (trip := self._next()) is not None:
-                self._go_on(trip)
+            while (found := self._next()) is not None:
+                if isinstance(found, Errand):
+                    self._lead(*found)
+                else:
+                    self._go_on(found)
         except BaseException as error:
             log.exception("strand_failed topic=%s", self.engine.binding.topic.name)
             self._ended(error)
 
-    def _next(self) -> Trip | None:
+    def _lead(self, pieces: list[Piece], helm: Steering) -> None:
+        while pieces:
+            for piece in pieces:
+                self._go_on(self._trip(piece))
+            pieces = self._taken(helm.next(free=self._ready.empty() and not self._rests))
+
+    def _trip(self, piece: Piece) -> Trip:
+        return Trip(piece, self.engine.carry(piece, self))
+
+    def _next(self) -> Trip | Errand | None:
         """Wait for what may go on: a piece whose turn has come, or one that has rested."""
         while True:
             found = self._rested() if (left_s := self._until_rested()) == 0 else self._got(left_s)
             if isinstance(found, Piece):
-                return Trip(found, self.engine.carry(found, self))
+                return self._trip(found)
             if found is not Nudge.NOW:
                 return found
 
-    def _got(self, wait_s: float | None) -> Piece | Trip | Nudge | None:
+    def _got(self, wait_s: float | None) -> Piece | Trip | Errand | Nudge | None:
         try:
             return self._ready.get(timeout=wait_s)
         except Empty:

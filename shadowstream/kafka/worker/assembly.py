@@ -126,6 +126,7 @@ def assemble(
         start_at=start_at(settings, lane, consumer, ground.consumer, ground.clock),
         stopping=ground.event(),
         room=ground.event(),
+        back=ground.event(),
         transaction=_transaction(ours, ground) if any(topics[each.topic].transactional for each in handled) else None,
         clock=ground.clock,
     )

@@ -63,6 +63,8 @@ class Inline:
             if self._turns.begins(piece):
                 self._ready.append((piece, self.engine.carry(piece, self)))
 
+    def leader(self) -> None: ...
+
     def recall(self) -> None:
         woken = [rest for rest in self.rests if rest[2][0].cancelled]
         self.rests = [rest for rest in self.rests if rest not in woken]

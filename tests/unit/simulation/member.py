@@ -69,6 +69,7 @@ class Watched(MemoryConsumer):
         self._losing = False
         self._asked: dict[tuple[str, int], int] = {}
         self.polled_at = inf
+        self._polls = False
         self._in_callbacks_s = 0.0
 
     def poll(self, timeout: float | None = None) -> Any:
@@ -76,7 +77,13 @@ class Watched(MemoryConsumer):
         if (took_s := now - self.polled_at - self._in_callbacks_s) > TURN_S + EPSILON_S:
             raise BrokenLawError(f"law 11: {self._member} did not poll for {took_s:.2f} s")
         self.polled_at, self._in_callbacks_s = now, 0.0
-        return super().poll(timeout)
+        if self._polls:
+            raise BrokenLawError(f"{self._member}: two poll at once")
+        self._polls = True
+        try:
+            return super().poll(timeout)
+        finally:
+            self._polls = False
 
     def commit(self, *args: Any, **more: Any) -> Any:
         if self._losing:

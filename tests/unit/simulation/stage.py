@@ -192,6 +192,9 @@ class StageQueue(Generic[T]):
             at = int(self._stage.chance.random() * len(self._waiting))
             self._waiting.pop(at).woken = True
 
+    def empty(self) -> bool:
+        return not self._items
+
     def get(self, timeout: float | None = None) -> T:
         clock = self._stage.clock
         until = inf if timeout is None else clock.monotonic() + timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import pytest
 
 from shadowstream.kafka.cursor import Cursor
 from shadowstream.kafka.cursor.commits import Commits
+from shadowstream.kafka.cursor.helm import Helm
 from shadowstream.kafka.engine.attempt import Attempts
 from shadowstream.kafka.offsets import Window
 from shadowstream.kafka.strands.threads import Trip
@@ -99,6 +101,16 @@ def lose_the_lane_on_the_way_to_a_thread(monkeypatch: MonkeyPatch) -> None:
     monkeypatch.setattr(Attempts, "_run_in_lane", Attempts._run)
 
 
+def leave_the_helm_to_whoever_has_it(monkeypatch: MonkeyPatch) -> None:
+    """Wait for a hand that carries as long as it likes, and poll no more."""
+    monkeypatch.setattr("shadowstream.kafka.cursor.helm.RELIEF_S", inf)
+
+
+def poll_on_though_relieved(monkeypatch: MonkeyPatch) -> None:
+    """Let a hand poll after the owner took the helm back."""
+    monkeypatch.setattr(Helm, "next", lambda helm, *, free: helm._polled() if free else [])
+
+
 class Same:
     """A context that everybody shares: what is set in it stays set."""
 
@@ -117,6 +129,8 @@ BREAKS = MappingProxyType(
         accept_a_late_completion_of_an_old_epoch: "law 8",
         leave_the_lane_behind_in_a_thread: "law 2",
         lose_the_lane_on_the_way_to_a_thread: "law 2",
+        leave_the_helm_to_whoever_has_it: "law 11",
+        poll_on_though_relieved: "two poll at once",
     }
 )
 

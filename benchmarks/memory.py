@@ -3,7 +3,7 @@
 The first and the last message of the topic are normal, all between are shadow messages that the normal lane steps
 over. When it handles the last one, it notes the most memory that its process ever had (resident, as the kernel
 counts it). Each backlog meets a fresh process; the growth is the largest of the others by the smallest backlog, and
-includes what the client itself keeps ready, at most 64 MiB of messages.
+includes what the client itself keeps ready: at most 20 000 messages, or 32 MiB of them.
 """
 
 from __future__ import annotations

@@ -26,10 +26,11 @@ from confluent_kafka import Consumer
 import shadowstream as ss
 from benchmarks.figures import Paired, Row, paired
 from benchmarks.ground import FOREIGN, child, end_with_parent, produced, say
+from shadowstream.kafka.clients import FETCHING
 from shadowstream.metrics import PrometheusHook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from confluent_kafka import Message
 
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["drained", "filled", "measured"]
 
 BATCH: Final = 1000
-FETCH: Final = {"fetch.queue.backoff.ms": 10}
-"""The worker's own default, which the raw loop gets too."""
 Side = Literal["raw", "default", "ours", "metered"]
 
 
@@ -77,7 +76,7 @@ class Stopwatch:
         return handle
 
 
-def raw(settings: ss.Settings, topic: str, calls: int, properties: dict[str, int]) -> dict[str, float]:
+def raw(settings: ss.Settings, topic: str, calls: int, properties: Mapping[str, int]) -> dict[str, float]:
     """Drain the topic with a raw loop; returns what it took from the first handled message to the last."""
     kafka = settings.normal.kafka
     consumer = Consumer(
@@ -189,7 +188,7 @@ def main(side: str, settings: str, topic: str, calls: str) -> None:
     end_with_parent()
     loaded, count = ss.load(settings, strict=True), int(calls)
     if side in {"raw", "default"}:
-        taken = raw(loaded, topic, count, FETCH if side == "raw" else {})
+        taken = raw(loaded, topic, count, FETCHING if side == "raw" else {})
     else:
         taken = ours(loaded, topic, count, metered=side == "metered")
     sys.stdout.write(json.dumps(taken) + "\n")

@@ -44,6 +44,7 @@ class Checks:
         self._sinks()
         self._topics()
         self._key_rules()
+        self._caps()
         self._ports()
 
     def signing_keys(self, environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
@@ -220,6 +221,13 @@ class Checks:
                     missing = found.given is None or found.given.whole
                     if missing and not any(self._broken(section, name, field_name, each) for each in reading(lane)):
                         self._wrong(lane, given, f"has no `{field_name}`", f"Write `{example}`.")
+
+    def _caps(self) -> None:
+        for name in self._layers.names("resilience", (Lane.NORMAL,)):
+            cap = self._layers.find("resilience", name, "max_concurrent", (Lane.NORMAL,))
+            if cap is not None and cap.value == 0:
+                cure = f"Write it under `shadow.{name}` alone, to let no shadow call through."
+                self._wrong(Lane.NORMAL, cap, "is 0, so that no real call is ever made", cure)
 
     def _ports(self) -> None:
         normal = self._layers.find("worker", "", "metrics_port", (Lane.NORMAL,))

@@ -97,6 +97,10 @@ class RateRule:
     """Messages that may pass at once; None: a tenth of a second's worth of the hard rate, at least 1."""
     on_soft: str = "admit"
     """``admit`` (with the ticket marked soft) or ``wait``."""
+    warm_up_s: float | None = None
+    """Seconds in which the rates are opened, after a start, a trip or a long time without calls; None: at once."""
+    warm_from: float = 0.1
+    """The share with which that begins."""
     dry_run: bool = False
     """Whether it decides and counts as ever, and refuses nothing."""
 
@@ -130,7 +134,11 @@ class BreakerRule:
     ignore: tuple[str, ...] = ()
     """Names of errors that are neither failure nor success, whatever ``count`` says."""
     max_concurrent: int | None = None
-    """Calls at the same time; None: no cap."""
+    """Calls at the same time; None: no cap, 0: none at all."""
+    warm_up_s: float | None = None
+    """Seconds in which the cap is opened, after a start, a trip or a long time without calls; None: at once."""
+    warm_from: float = 0.1
+    """The share with which that begins."""
     dry_run: bool = False
     """Whether breaker and cap decide and count as ever, and refuse nothing."""
     timeout_s: float | None = None

@@ -9,13 +9,18 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from pybreaker import STATE_CLOSED
+
 from shadowstream.events import GateLevel, Listeners, Outcome
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.cap import Cap
+from shadowstream.gate.ramp import Ramp
 from shadowstream.gate.rate import RateLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shadowstream.config.model import BreakerRule, RateRule
     from shadowstream.lane import Lane
 
@@ -29,7 +34,7 @@ NO_GENERATION: Final = -1
 class Stages:
     """All that one command in one lane keeps between decisions, and the lock over it, however many gates share it."""
 
-    __slots__ = ("breaker", "cap", "command", "dry", "lane", "lock", "rate")
+    __slots__ = ("_closed", "breaker", "cap", "command", "dry", "lane", "lock", "ramps", "rate")
 
     def __init__(
         self, lane: Lane, command: str, rate: RateRule | None, breaker: BreakerRule | None, hooks: Listeners
@@ -39,6 +44,10 @@ class Stages:
         self.breaker = None if breaker is None else Breaker(lane, command, breaker, hooks, self.lock)
         limited = rate is not None and not (rate.soft_per_s is None and rate.hard_per_s is None)
         self.rate = RateLimit(rate) if rate is not None and limited else None
+        self.ramps = tuple(_ramps((self.cap, breaker), (self.rate, rate)))
+        """What opens the stages that have to warm up."""
+        self._closed = 0
+        """The breaker's generation when it was last seen closed."""
         calls, rates = breaker is not None and breaker.dry_run, rate is not None and rate.dry_run
         self.dry = frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
         """The stages that refuse nothing."""
@@ -47,6 +56,16 @@ class Stages:
     def empty(self) -> bool:
         """Tell whether the command has no rule at all."""
         return self.breaker is None and self.rate is None
+
+    def warm(self, now: float) -> None:
+        """Open the stages that warm up as far as they are by monotonic second ``now``; called with the lock held."""
+        breaker = self.breaker
+        if breaker is not None and breaker.generation != self._closed and breaker.phase == STATE_CLOSED:
+            self._closed = breaker.generation
+            for ramp in self.ramps:
+                ramp.restart()
+        for ramp in self.ramps:
+            ramp.ask(now)
 
     def level(self, now: float) -> GateLevel:
         """Return what the command's stages look like at monotonic second ``now``."""
@@ -59,7 +78,7 @@ class Stages:
 class Chain:
     """One gate over a command's stages; gates that differ in ``on_refusal`` share the stages and their lock."""
 
-    __slots__ = ("_breaker", "_cap", "_checks", "_dry", "_lock", "_on_refusal", "_stages", "_takes")
+    __slots__ = ("_breaker", "_cap", "_checks", "_dry", "_lock", "_on_refusal", "_stages", "_takes", "_warms")
 
     def __init__(self, stages: Stages, on_refusal: Verdict) -> None:
         self._stages, self._on_refusal, self._lock = stages, on_refusal, stages.lock
@@ -70,11 +89,14 @@ class Chain:
         self._checks = tuple((stage.check, stage.name) for stage in refusing)
         self._takes = tuple(stage.take for stage in refusing if stage is not cap)
         self._dry = tuple(stage for stage in asked if stage.name in stages.dry)
+        self._warms = bool(stages.ramps)
 
     def enter(self, now: float, work: object = None) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Decide at monotonic second ``now``; a refusal has consumed nothing of any stage."""
         breaker = self._breaker
         with self._lock:
+            if self._warms:
+                self._stages.warm(now)
             for check, name in self._checks:
                 wait_s = check(now)
                 if wait_s:
@@ -117,6 +139,12 @@ class Chain:
     def level(self, now: float) -> GateLevel:
         """Return what the gate looks like at monotonic second ``now``."""
         return self._stages.level(now)
+
+
+def _ramps(*limited: tuple[Cap | RateLimit | None, BreakerRule | RateRule | None]) -> Iterator[Ramp]:
+    for stage, rule in limited:
+        if stage is not None and rule is not None and rule.warm_up_s is not None:
+            yield Ramp(stage, rule.warm_up_s, rule.warm_from)
 
 
 def folded(stages: Stages, on_refusal: Verdict) -> Gate:

@@ -33,12 +33,13 @@ def default_burst(rate_per_s: float) -> int:
 class Bucket:
     """One rate: in any window of w seconds at most ``rate_per_s * w + burst`` messages; rate 0 admits none."""
 
-    __slots__ = ("_burst", "_last", "_rate_per_s", "content")
+    __slots__ = ("_burst", "_full", "_last", "_rate_per_s", "content")
 
     def __init__(self, rate_per_s: float, burst: int | None = None) -> None:
         self._rate_per_s = rate_per_s
         # A burst below one could never admit a message; whoever wants none says rate 0.
-        self._burst = default_burst(rate_per_s) if burst is None else max(1, burst)
+        self._burst: float = default_burst(rate_per_s) if burst is None else max(1, burst)
+        self._full = self._rate_per_s, self._burst
         self.content = 0.0
         """Messages that have not drained yet; add 1.0 to take one, right after a check that returned 0.0."""
         self._last = -inf
@@ -59,6 +60,12 @@ class Bucket:
             return 0.0
         return nextafter(self._last + over / rate_per_s, inf) - now
 
+    def tune(self, level: float, now: float) -> None:
+        """Go on with this share of the rate and of the burst; until ``now`` it drained as before."""
+        self.check(now)
+        rate_per_s, burst = self._full
+        self._rate_per_s, self._burst = level * rate_per_s, max(level * burst, 1.0)
+
     def tokens(self, now: float) -> float:
         """Return how many messages would be admitted at once."""
         if self._rate_per_s <= 0.0:
@@ -74,7 +81,7 @@ class Bucket:
 class RateLimit:
     """The rate stage: hard and soft limit in one decision."""
 
-    __slots__ = ("_hard", "_over_soft", "_soft", "_soft_waits")
+    __slots__ = ("_hard", "_longest_s", "_over_soft", "_soft", "_soft_waits")
 
     name: ClassVar[str] = "rate"
 
@@ -83,15 +90,25 @@ class RateLimit:
         self._soft = None if rule.soft_per_s is None else Bucket(rule.soft_per_s, rule.burst)
         self._soft_waits = rule.on_soft == "wait"
         self._over_soft = False
+        self._longest_s = inf
+        """What is waited for at most: a rate that grows admits sooner than it says now."""
 
     def check(self, now: float) -> float:
         """Return the seconds until the message would be admitted (0.0: now); takes nothing."""
         wait_s = 0.0 if self._hard is None else self._hard.check(now)
-        if self._soft is None:
-            return wait_s
-        soft_wait_s = self._soft.check(now)
-        self._over_soft = soft_wait_s > 0.0
-        return max(wait_s, soft_wait_s) if self._soft_waits else wait_s
+        if self._soft is not None:
+            soft_wait_s = self._soft.check(now)
+            self._over_soft = soft_wait_s > 0.0
+            if self._soft_waits and soft_wait_s > wait_s:
+                wait_s = soft_wait_s
+        return min(wait_s, self._longest_s)
+
+    def tune(self, level: float, now: float) -> None:
+        """Open this share of both rates from monotonic second ``now`` on."""
+        self._longest_s = inf if level >= 1.0 else RE_ASK_S
+        for bucket in (self._hard, self._soft):
+            if bucket is not None:
+                bucket.tune(level, now)
 
     def take(self, ticket: Ticket) -> None:
         """Take one message, from the hard limit alone when it is above the soft one."""

@@ -125,6 +125,8 @@ RATES = MappingProxyType(
         "hard": _of(RateRule, "hard_per_s", rate, null=True),
         "burst": _of(RateRule, "burst", whole(1), null=True),
         "on_soft": _of(RateRule, "on_soft", on_soft),
+        "warm_up": _of(RateRule, "warm_up_s", positive_duration, null=True),
+        "warm_from": _of(RateRule, "warm_from", share),
         "dry_run": _of(RateRule, "dry_run", flag),
     }
 )
@@ -133,6 +135,8 @@ DEFAULT_RATES = MappingProxyType(
         "soft_rate_limit": RATES["soft"],
         "hard_rate_limit": RATES["hard"],
         "burst": RATES["burst"],
+        "warm_up": RATES["warm_up"],
+        "warm_from": RATES["warm_from"],
         "dry_run": RATES["dry_run"],
     }
 )
@@ -152,7 +156,9 @@ BREAKERS = MappingProxyType(
         "half_open_timeout": _of(BreakerRule, "half_open_timeout_s", positive_duration, null=True),
         "count": _of(BreakerRule, "count", names),
         "ignore": _of(BreakerRule, "ignore", names),
-        "max_concurrent": _of(BreakerRule, "max_concurrent", whole(1), null=True),
+        "max_concurrent": _of(BreakerRule, "max_concurrent", whole(0), null=True),
+        "warm_up": _of(BreakerRule, "warm_up_s", positive_duration, null=True),
+        "warm_from": _of(BreakerRule, "warm_from", share),
         "dry_run": _of(BreakerRule, "dry_run", flag),
         "timeout": _of(BreakerRule, "timeout_s", positive_duration, null=True),
     }

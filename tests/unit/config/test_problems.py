@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shadowstream.config import load
+from shadowstream.config import examine, load
 from shadowstream.errors import ConfigError
+from shadowstream.lane import Lane
 
 MANY = """\
 servce: uservoucher
@@ -274,3 +275,12 @@ def test_what_is_required_is_missed(examined, text, count):
 def test_a_required_value_that_cannot_be_read_is_not_also_missing(examined):
     found = examined("service: ''\nkafka: {bootstrap.servers: null, group.id: [x]}", whole=True)
     assert [p.key for p in found.normal_problems] == ["service", "kafka bootstrap.servers", "kafka group.id"]
+
+
+def test_a_cap_of_nought_is_for_shadow_alone(written):
+    examined = examine(written("resilience: {a: {max_concurrent: 0}}\n"))
+    (problem,) = examined.normal_problems
+    assert (problem.key, problem.message) == ("resilience a max_concurrent", "is 0, so that no real call is ever made")
+    settings = load(written("resilience: {a: {max_concurrent: 5}, shadow.a: {max_concurrent: 0, warm_up: 1m}}\n"))
+    rules = [settings.of(lane).breaker("a") for lane in Lane]
+    assert [(rule and rule.max_concurrent, rule and rule.warm_up_s) for rule in rules] == [(5, None), (0, 60.0)]

@@ -1,4 +1,4 @@
-"""``shadowstream config``: check a configuration, and say where a value comes from."""
+"""``shadowstream config``: check a configuration, look it through, compare, and say where a value comes from."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from shadowstream.config import Explanation, examine, explain
+from shadowstream.config import Explanation, differences, examine, explain, lint
 from shadowstream.errors import Problem, SetupError
 from shadowstream.kafka import usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from shadowstream.config import Examined, LaneSettings
+    from shadowstream.config import Examined, LaneSettings, Settings
 
 __all__ = ["add_parser", "run"]
 
@@ -25,6 +25,8 @@ FOUND_EXIT, USAGE_EXIT = 1, 2
 ABOUT = """Check a configuration before it is deployed, or ask why a lane has the value it has.
 
     shadowstream config check shadowstream.yaml
+    shadowstream config lint shadowstream.yaml
+    shadowstream config diff shadowstream.yaml
     shadowstream config explain rate_limit voucher.claim --lane shadow"""
 
 ABOUT_CHECK = """Report everything that is wrong with a configuration at once: where, what, and the cure.
@@ -36,6 +38,25 @@ A problem in shadow's part fails the check too, though a worker would start with
     shadowstream config check shadowstream.yaml --json   # {"ok": ..., "problems": [...], "warnings": [...]}
 
 Exit codes: 0 nothing wrong, 1 problems found, 2 wrong usage."""
+
+ABOUT_LINT = """Report what loads and is probably not meant.
+
+Limits that shadow has by fallback (what is behind them may see twice as much), sinks of both lanes in one place, rules
+of shadow's alone, limits that admit nothing, soft rates above hard ones, fields without effect, and values of the file
+that the environment says otherwise.
+
+    shadowstream config lint shadowstream.yaml
+    shadowstream config lint shadowstream.yaml --json    # {"ok": ..., "remarks": [...], "warnings": [...]}
+
+Exit codes: 0 nothing to remark, 1 remarks, or problems in normal's part, 2 wrong usage."""
+
+ABOUT_DIFF = """Say in what the lanes differ, or one lane of two files; secrets are starred out.
+
+    shadowstream config diff shadowstream.yaml                          # normal -> shadow
+    shadowstream config diff old.yaml new.yaml --lane shadow            # what a change does to the shadow lane
+    shadowstream config diff old.yaml new.yaml --json                   # {"differences": [{"key", "before", "after"}]}
+
+Exit codes: 0 no difference, 1 differences, or problems in a lane that is compared, 2 wrong usage."""
 
 ABOUT_EXPLAIN = """Say which value a lane has, which key and layer gave it, and why that one won.
 
@@ -62,14 +83,20 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     why.add_argument("key", metavar="KEY", help="a field, a rule's name, or 'NAME FIELD'")
     why.add_argument("--lane", choices=[lane.value for lane in Lane], default="normal", help="default: normal")
     why.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
-    for action in (check, why):
+    look = _described(actions, "lint", "report what loads and is probably not meant", ABOUT_LINT)
+    look.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
+    compare = _described(actions, "diff", "say in what lanes, or two files, differ", ABOUT_DIFF)
+    compare.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
+    compare.add_argument("other", nargs="?", metavar="OTHER", help="another one, to compare one lane of both")
+    compare.add_argument("--lane", choices=[lane.value for lane in Lane], help="with OTHER: which lane (default: both)")
+    for action in (check, look, compare, why):
         action.add_argument("--json", action="store_true", help="print one JSON object")
         action.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check or explain, and return the exit code."""
-    return _check(args) if args.action == "check" else _explain(args)
+    """Do what is asked for, and return the exit code."""
+    return {"check": _check, "lint": _lint, "diff": _diff, "explain": _explain}[args.action](args)
 
 
 def _described(subparsers: Any, name: str, summary: str, about: str) -> argparse.ArgumentParser:  # noqa: ANN401 - as above
@@ -134,6 +161,53 @@ def _report(path: str, found: Examined, warnings: tuple[str, ...]) -> None:
         _write(f"{path}: {len(found.problems)} to correct; a worker would start with the shadow lane off")
     else:
         _write(f"{path}: nothing wrong")
+
+
+def _lint(args: argparse.Namespace) -> int:
+    path = args.file or _default_file()
+    found = examine(path)
+    if found.settings is None:
+        return _failed("\n".join(map(str, found.problems)), FOUND_EXIT)
+    remarks, warnings = lint(found.settings), found.settings.warnings
+    some = bool(remarks or warnings)
+    if args.json:
+        _write(json.dumps({"ok": not some, "remarks": list(map(asdict, remarks)), "warnings": warnings}, indent=2))
+        return FOUND_EXIT if some else 0
+    for remark in remarks:
+        _write(str(remark))
+    for warning in warnings:
+        _write(f"{path}: {warning}")
+    if found.shadow_problems:
+        _write(f"{path}: the shadow lane is off, see `shadowstream config check`")
+    _write(f"{path}: {len(remarks) + len(warnings) or 'nothing'} to look at")
+    return FOUND_EXIT if some else 0
+
+
+def _diff(args: argparse.Namespace) -> int:
+    if args.lane and not args.other:
+        return _failed("--lane is for two files; with one, normal is compared with shadow", USAGE_EXIT)
+    sides: list[Settings] = []
+    for path in dict.fromkeys((args.file or _default_file(), args.other or args.file or _default_file())):
+        found = examine(path)
+        if found.settings is None or (found.problems and args.lane != Lane.NORMAL.value):
+            return _failed("\n".join(map(str, found.problems)), FOUND_EXIT)
+        sides.append(found.settings)
+    pairs = [(Lane.NORMAL, Lane.SHADOW)]
+    if args.other:
+        pairs = [(lane, lane) for lane in Lane if args.lane in {None, lane.value}]
+    told = [
+        {"lane": after.value, **each._asdict()}
+        for pair in pairs
+        for each in differences(sides[0], sides[-1], pair)
+        for after in pair[1:]
+    ]
+    if args.json:
+        _write(json.dumps({"differences": told}, indent=2, default=str))
+    else:
+        for each in told:
+            lane = f"{each['lane']}: " if args.other else ""
+            _write(f"{lane}{each['key']}: {_yaml(each['before'])} -> {_yaml(each['after'])}")
+    return FOUND_EXIT if told else 0
 
 
 def _explain(args: argparse.Namespace) -> int:

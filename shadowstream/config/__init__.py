@@ -2,7 +2,8 @@
 
 The way through the room: ``document`` reads text into values that know their place, ``spelling`` turns both spellings
 into addresses, ``lookup`` is the table of them, ``resolve`` says which value wins and why, ``checks`` holds what must
-hold between keys, ``load`` puts it together. ``fields`` lists every key there is, ``model`` is what other rooms see.
+hold between keys, ``load`` puts it together. ``fields`` lists every key there is, ``model`` is what other rooms see,
+``review`` says what loads and is probably not meant.
 """
 
 from shadowstream.config.load import Examined, examine, load
@@ -22,9 +23,11 @@ from shadowstream.config.model import (
     WorkerSettings,
 )
 from shadowstream.config.resolve import Explanation, FieldExplanation, explain
+from shadowstream.config.review import Difference, differences, lint
 
 __all__ = [
     "BreakerRule",
+    "Difference",
     "Examined",
     "Explanation",
     "FieldExplanation",
@@ -40,7 +43,9 @@ __all__ = [
     "TopicSettings",
     "Trust",
     "WorkerSettings",
+    "differences",
     "examine",
     "explain",
+    "lint",
     "load",
 ]

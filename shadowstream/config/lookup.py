@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from shadowstream.config.document import Node
 
@@ -117,6 +117,14 @@ class Layers:
         """Return the fields of a rule that the lanes speak of, in the order first given."""
         spoken = self._spoken.get(section, {}).get(name, {})
         return tuple(dict.fromkeys(each for lane, each in spoken if lane in lanes and each != WHOLE))
+
+    def covered(self) -> Iterator[tuple[Given, Given]]:
+        """Give each value that a higher layer gives too, with the one that wins over it."""
+        for (layer, address), below in self._given.items():
+            for higher in TOP_DOWN[: TOP_DOWN.index(layer)]:
+                if (above := self._given.get((higher, address))) is not None and not below.whole:
+                    yield below, above
+                    break
 
     def broken(self, address: Address) -> bool:
         """Tell whether some layer gave this address a value that cannot be read."""

@@ -13,7 +13,7 @@ from shadowstream.config.model import OnLimit, Settings, Trust
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
 
-__all__ = ["Explanation", "FieldExplanation", "Resolved", "exists", "explain", "resolved"]
+__all__ = ["Explainer", "Explanation", "FieldExplanation", "Resolved", "exists", "explain", "resolved"]
 
 SHADOW_NICE = 10
 
@@ -143,14 +143,14 @@ def explain(settings: Settings, section: str, key: str, lane: Lane) -> Explanati
         section, lane = section.removeprefix("shadow."), Lane.SHADOW
     if section not in SECTIONS:
         raise SetupError(f"there is no section {section!r} in the configuration. {meant(section, tuple(SECTIONS))}")
-    explainer = _Explainer(settings.layers, lane)
+    explainer = Explainer(settings.layers, lane)
     found = replace(explainer.of(section, key), lane=explainer.lane)
     if explainer.lane is Lane.SHADOW and settings.shadow is None:
         return replace(found, reason=f"{found.reason} (the shadow lane is off, see `config check`)")
     return found
 
 
-class _Explainer:
+class Explainer:
     """Puts the answers of ``resolved`` into words."""
 
     def __init__(self, layers: Layers, lane: Lane) -> None:
@@ -178,7 +178,7 @@ class _Explainer:
             known = tuple(SECTIONS[section].fields)
             raise SetupError(f"section {section!r} has no field {field_name!r}. {meant(field_name, known)}")
         found = resolved(self._layers, section, name, field_name, self.lane)
-        told = self._field(section, name, field_name)
+        told = self.field(section, name, field_name)
         return Explanation(told.value, told.key_used, told.layer, self._why(found, section, field_name), {})
 
     def _rule(self, section: str, name: str) -> Explanation:
@@ -188,7 +188,7 @@ class _Explainer:
         if decides.empties:
             reason = f"`{_key(decides, section)}` is null in {_where(decides)}, so {self._the_lane()} has no such rule"
             return Explanation(None, _key(decides, section), decides.layer, reason, {})
-        fields = {each: self._field(section, name, each) for each in self._fields_of(section, name)}
+        fields = {each: self.field(section, name, each) for each in self.fields_of(section, name)}
         given = {each: told.value for each, told in fields.items() if told.layer != Layer.DEFAULT}
         return Explanation(given, _key(decides, section), decides.layer, self._rule_reason(decides, section), fields)
 
@@ -198,7 +198,7 @@ class _Explainer:
             reason = f"{self._the_lane()} finds no key for {name!r} in any layer, so {where}"
             return Explanation(None, None, Layer.DEFAULT, reason, {})
         spoken = SECTIONS["default_rate_limit"].fields
-        fields = {each: self._field("default_rate_limit", "", each) for each in spoken}
+        fields = {each: self.field("default_rate_limit", "", each) for each in spoken}
         given = {each: told.value for each, told in fields.items() if told.layer != Layer.DEFAULT}
         decides = exists(self._layers, "default_rate_limit", "", self.lane)
         start = f"no key in rate_limit speaks of {name!r}, so {self._the_lane()} takes default_rate_limit"
@@ -207,12 +207,14 @@ class _Explainer:
         value = None if decides.empties else given
         return Explanation(value, _key(decides, ""), decides.layer, f"{start} from {_where(decides)}", fields)
 
-    def _fields_of(self, section: str, name: str) -> tuple[str, ...]:
+    def fields_of(self, section: str, name: str) -> tuple[str, ...]:
+        """Return the fields of a rule, those that are listed and those that somebody gave."""
         lanes = reading(self.lane, falls_back=section != "data")
         listed = (each for each in SECTIONS[section].fields if each != "every_s")
         return tuple(dict.fromkeys((*listed, *self._layers.fields(section, name, lanes))))
 
-    def _field(self, section: str, name: str, field_name: str) -> FieldExplanation:
+    def field(self, section: str, name: str, field_name: str) -> FieldExplanation:
+        """Say where one field comes from; secrets are starred out."""
         found = resolved(self._layers, section, name, field_name, self.lane)
         given = found.given
         if given is None or given.whole:

@@ -23,6 +23,7 @@ __all__ = [
     "Event",
     "GateLevel",
     "Hook",
+    "HotKeys",
     "Lagging",
     "Listeners",
     "Outcome",
@@ -100,6 +101,15 @@ class GateLevel(Event):
     tokens: float | None
     """Messages the hard limit would admit at once; None when there is no limit."""
     in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class HotKeys(Event):
+    """The values of a limit's keys that were asked for most, and near or above their rate, in the last second."""
+
+    command: str
+    keys: tuple[tuple[str, str, int], ...]
+    """Key, value ('' when absent), and how often; most often first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,8 @@ class KeysRule:
     """Whether it decides and counts as ever, and refuses nothing."""
     missing: Missing = Missing.SHARED
     """What counts for a message in which a key is absent or null."""
+    hot_keys: int = 0
+    """How many of the values that are asked for most are told each second; 0: none, for they may be personal."""
     overrides: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     """By key, the values with a rate of their own, per second; None: no limit, 0: none is admitted."""
 

@@ -6,6 +6,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from shadowstream.errors import SetupError
+from shadowstream.events import HotKeys
 from shadowstream.gate.chain import Stages, folded
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, Verdict
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config.model import LaneSettings
     from shadowstream.events import GateLevel, Listeners
-    from shadowstream.gate.keys import Finder
+    from shadowstream.gate.keys.gate import Finder
 
 __all__ = ["Gates"]
 
@@ -70,11 +71,13 @@ class Gates:
             breaker = self._of(command).breaker
         return None if breaker is None else breaker.circuit
 
-    def levels(self, now: float) -> list[GateLevel]:
-        """Return what each command with rules looks like at monotonic second ``now``."""
+    def levels(self, now: float) -> list[GateLevel | HotKeys]:
+        """Return what each command with rules looks like at monotonic second ``now``, and its hot keys since before."""
         with self._lock:
             known = [stages for stages in self._stages.values() if not stages.empty]
-        return [stages.level(now) for stages in known]
+            keyed = [(command, limit) for command, limit in self._keyed.items() if limit.tells]
+        hot = [HotKeys(self._settings.lane, command, limit.hot()) for command, limit in keyed]
+        return [*(stages.level(now) for stages in known), *hot]
 
     def _of(self, command: str) -> Stages:
         """Return the command's stages; called with the lock held."""

@@ -33,13 +33,14 @@ def default_burst(rate_per_s: float) -> int:
 class Bucket:
     """One rate: in any window of w seconds at most ``rate_per_s * w + burst`` messages; rate 0 admits none."""
 
-    __slots__ = ("_burst", "_full", "_last", "_rate_per_s", "content")
+    __slots__ = ("_full", "_last", "_rate_per_s", "burst", "content")
 
     def __init__(self, rate_per_s: float, burst: int | None = None) -> None:
         self._rate_per_s = rate_per_s
         # A burst below one could never admit a message; whoever wants none says rate 0.
-        self._burst: float = default_burst(rate_per_s) if burst is None else max(1, burst)
-        self._full = self._rate_per_s, self._burst
+        self.burst: float = default_burst(rate_per_s) if burst is None else max(1, burst)
+        """Messages that may pass at once, by now."""
+        self._full = self._rate_per_s, self.burst
         self.content = 0.0
         """Messages that have not drained yet; add 1.0 to take one, right after a check that returned 0.0."""
         self._last = -inf
@@ -55,7 +56,7 @@ class Bucket:
             self._last = now
             content = self.content - elapsed_s * rate_per_s
             self.content = content if content > 0.0 else 0.0  # noqa: FURB136 - max() costs a call
-        over = self.content + 1.0 - self._burst
+        over = self.content + 1.0 - self.burst
         if over <= FORGIVEN:
             return 0.0
         return nextafter(self._last + over / rate_per_s, inf) - now
@@ -64,14 +65,14 @@ class Bucket:
         """Go on with this share of the rate and of the burst; until ``now`` it drained as before."""
         self.check(now)
         rate_per_s, burst = self._full
-        self._rate_per_s, self._burst = level * rate_per_s, max(level * burst, 1.0)
+        self._rate_per_s, self.burst = level * rate_per_s, max(level * burst, 1.0)
 
     def tokens(self, now: float) -> float:
         """Return how many messages would be admitted at once."""
         if self._rate_per_s <= 0.0:
             return 0.0
         self.check(now)
-        return max(0.0, self._burst - self.content)
+        return max(0.0, self.burst - self.content)
 
     def full_at(self) -> float:
         """Return the monotonic second at which the bucket forgets every message it has admitted."""

@@ -31,6 +31,7 @@ from shadowstream.events import (
     CommitFailed,
     CopyFailed,
     GateLevel,
+    HotKeys,
     Lagging,
     Outcome,
     Overdue,
@@ -139,6 +140,9 @@ class PrometheusHook:
         )
         self._tokens = self._gauge("limiter_tokens", "Messages the hard limit would admit at once.", "lane", "command")
         self._in_flight = self._gauge("in_flight", "Handler calls under way.", "lane", "command")
+        self._hot_keys = self._gauge(
+            "hot_keys", "Decisions of the last second on the keys asked for most.", "lane", "command", "key", "value"
+        )
         self._overdue = self._counter("overdue", "Calls of sync handlers that outlived their timeout.", "lane", "topic")
         self._overdue_calls = self._gauge(
             "overdue_calls", "Calls of sync handlers that are past their timeout now.", "lane", "topic"
@@ -166,8 +170,8 @@ class PrometheusHook:
             match event:
                 case Carried():
                     self._on_carried(lane, event)
-                case GateLevel():
-                    self._on_level(lane, event)
+                case GateLevel() | HotKeys():
+                    self._on_gate(lane, event)
                 case Lagging() | Uncovered():
                     rows = self._lag if isinstance(event, Lagging) else self._uncovered
                     rows.put(lane, event.topic, event.partition, event.messages)
@@ -212,10 +216,17 @@ class PrometheusHook:
         if event.seconds:
             self._seconds.observe((lane, command), event.seconds)
 
-    def _on_level(self, lane: str, event: GateLevel) -> None:
+    def _on_gate(self, lane: str, event: GateLevel | HotKeys) -> None:
         row = (lane, self._commands.label(event.command))
         if row[1] == OTHER:
+            # One gauge cannot show many gates.
             return
+        if isinstance(event, HotKeys):
+            self._on_hot_keys(row, event)
+        else:
+            self._on_level(row, event)
+
+    def _on_level(self, row: tuple[str, str], event: GateLevel) -> None:
         self._in_flight.put(row, event.in_flight)
         # A live change of the settings can take a limit or a breaker away: its last number must not stay.
         if event.tokens is None:
@@ -226,6 +237,14 @@ class PrometheusHook:
             self._breaker.put(row, BREAKER_STATES.index(event.breaker))
         else:
             self._breaker.drop(row)
+
+    def _on_hot_keys(self, row: tuple[str, str], event: HotKeys) -> None:
+        # What was hot a second ago would stay for ever, a series for each value there ever was.
+        for each in self._hot_keys.copied():
+            if each[:2] == row:
+                self._hot_keys.drop(each)
+        for key, value, count in event.keys:
+            self._hot_keys.put((*row, key, value), count)
 
     def _on_overdue(self, lane: str, event: Overdue | OverdueCalls) -> None:
         row = (lane, self._topics.label(event.topic))

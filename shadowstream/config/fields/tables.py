@@ -170,6 +170,7 @@ KEYS = MappingProxyType(
         "burst": _of(KeysRule, "burst", whole(1), null=True),
         "max_keys": _of(KeysRule, "max_keys", whole(1)),
         "dry_run": _of(KeysRule, "dry_run", flag),
+        "hot_keys": _of(KeysRule, "hot_keys", whole(0, 100)),
         "missing": _of(KeysRule, "missing", choice(Missing)),
         "overrides": Field("overrides", rates_by_value, default=MappingProxyType({})),
     }

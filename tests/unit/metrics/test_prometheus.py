@@ -18,6 +18,7 @@ from shadowstream.events import (
     CopyFailed,
     Event,
     GateLevel,
+    HotKeys,
     Lagging,
     Listeners,
     Outcome,
@@ -193,6 +194,17 @@ def test_lag_of_a_partition_that_left_is_shown_no_more(change: str) -> None:
     hook.on(Rebalanced(Lane.NORMAL, change, ((TOPIC, 0),)))
     assert value_of("lag", hook, lane="normal", topic=TOPIC, partition="0") is None
     assert value_of("lag", hook, lane="normal", topic=TOPIC, partition="1") == 10
+
+
+def test_a_key_that_is_hot_no_more_leaves_no_series_behind() -> None:
+    told = [HotKeys(Lane.SHADOW, "other", (("user", "x", 2),))]
+    told += [
+        HotKeys(Lane.SHADOW, COMMAND, keys) for keys in ((("user", "a", 9), ("user", "b", 5)), (("user", "b", 7),))
+    ]
+    assert sorted(line for line in lines(*told) if line.startswith("shadowstream_hot_keys{")) == [
+        'shadowstream_hot_keys{command="other",key="user",lane="shadow",value="x"} 2.0',
+        f'shadowstream_hot_keys{{command="{COMMAND}",key="user",lane="shadow",value="b"}} 7.0',
+    ]
 
 
 def test_lag_of_a_partition_that_came_stays() -> None:

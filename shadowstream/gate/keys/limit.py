@@ -11,27 +11,21 @@ when every key is live a new one is refused and counted in ``overflows``.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
 from hashlib import blake2b
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from shadowstream.config.model import Missing
+from shadowstream.gate.keys.hot import HotKeys
 from shadowstream.gate.rate import RE_ASK_S, Bucket
 from shadowstream.gate.verdict import Ticket, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     from shadowstream.config.model import KeysRule
-    from shadowstream.events import GateLevel, Outcome
-    from shadowstream.gate.verdict import Gate
 
-    Values = Callable[[Any], Mapping[str, object]]
-    """Finds the values of some fields in whatever the gate is asked about."""
-    Finder = Callable[[Iterable[str]], Values]
-
-__all__ = ["KeyedGate", "KeyedLimit"]
+__all__ = ["KeyedLimit"]
 
 Key = tuple[str, ...]
 
@@ -57,6 +51,7 @@ class KeyedLimit:
     __slots__ = (
         "_burst",
         "_hand",
+        "_hot",
         "_lock",
         "_max_keys",
         "_missing",
@@ -79,6 +74,7 @@ class KeyedLimit:
             for value, rate_per_s in rates.items()
         }
         self._max_keys = max(rule.max_keys, len(self.fields))
+        self._hot = HotKeys(rule.hot_keys) if rule.hot_keys else None
         self._lock = Lock()
         self._table: dict[Key, Bucket] = {}
         self._hand: deque[Key] = deque()
@@ -98,6 +94,8 @@ class KeyedLimit:
         with self._lock:
             wait_s, new = self._checked(keys, now)
             if wait_s:
+                if self._hot is not None:
+                    self._hot.count(keys)
                 return Ticket(self._on_refusal, wait_s, by="keys", entered_at=now)
             table = self._table
             for key in new:
@@ -106,7 +104,22 @@ class KeyedLimit:
                 self._hand.append(key)
             for key in keys:
                 table[key].content += 1.0
+            if self._hot is not None:
+                self._hot.count([key for key in keys if 2 * table[key].content > table[key].burst])
         return Ticket(entered_at=now)
+
+    @property
+    def tells(self) -> bool:
+        """Tell whether it counts what is asked for most."""
+        return self._hot is not None
+
+    def hot(self) -> tuple[tuple[str, str, int], ...]:
+        """Return the fields and values that were asked for most since the last time, and how often; hottest first."""
+        if self._hot is None:
+            return ()
+        with self._lock:
+            taken = self._hot.taken()
+        return tuple((key[0], ":".join(reversed(key[1:])), count) for key, count in taken)
 
     def give_back(self, values: Mapping[str, object]) -> None:
         """Put back what an admitted message took, because something else refused it."""
@@ -160,35 +173,3 @@ class KeyedLimit:
             else:
                 del table[key]
         return len(table) <= allowed
-
-
-class KeyedGate:
-    """A command's gate behind its limit by keys: a message passes both, or takes from neither."""
-
-    __slots__ = ("_gate", "_limit", "_on_refusal", "_values")
-
-    def __init__(self, gate: Gate, limit: KeyedLimit, values: Values, on_refusal: Verdict) -> None:
-        self._gate, self._limit, self._values, self._on_refusal = gate, limit, values, on_refusal
-
-    def enter(self, now: float, work: object = None) -> Ticket:
-        """Decide on some work at monotonic second ``now``."""
-        values = self._values(work)
-        limited = self._limit.enter(values, now)
-        if not limited.admitted and not self._limit.dry_run:
-            limited.verdict = self._on_refusal
-            return limited
-        ticket = self._gate.enter(now)
-        if not limited.admitted:
-            # A copy: the open gate gives everybody the same one.
-            ticket = replace(ticket, dry=limited.by)
-        elif not ticket.admitted:
-            self._limit.give_back(values)
-        return ticket
-
-    def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
-        """Say how admitted work ended at monotonic second ``now``, and what it failed with."""
-        self._gate.leave(ticket, outcome, now, error)
-
-    def level(self, now: float) -> GateLevel | None:
-        """Return what the command's gate looks like at monotonic second ``now``."""
-        return self._gate.level(now)

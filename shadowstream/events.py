@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from shadowstream.lane import Lane
 
 __all__ = [
+    "Called",
     "Carried",
     "CommitFailed",
     "CopyFailed",
@@ -79,6 +80,19 @@ class Carried(Event):
     """Quarantined messages and near misses by reason."""
     seconds: tuple[float, ...] = ()
     """How long each handler call took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called(Event):
+    """Some guarded calls of one command were asked for, or ended."""
+
+    command: str
+    outcomes: Mapping[Outcome, int]
+    """Calls by how they ended: handled, failed or cancelled."""
+    verdicts: Mapping[str, int]
+    """Gate decisions by name, as in `Carried`."""
+    seconds: tuple[float, ...] = ()
+    """How long each call took."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ COPIES, IN_SYNC = 3, 2
 ANSWER_S = 20.0
 SETTLE_S = 90.0
 SHUT_DOWN_S = 20
+OFFSETS = "__consumer_offsets"
 QUIET = {"log_level": 0, "reconnect.backoff.ms": 50, "reconnect.backoff.max.ms": 500}
 
 SAFE = {
@@ -229,12 +230,16 @@ class KafkaCluster:
         ]
 
     def coordinator(self, group: str) -> int | None:
-        """Give the number of the broker that keeps this group's offsets; None while nobody says."""
+        """Give the number of the broker that keeps this group's offsets; None while nobody says.
+
+        It is who leads the group's partition of Kafka's own topic. The admin client could be asked, and ends the
+        process when the answer is cut off: `Assertion eonce->refcnt > 0 failed` (librdkafka 2.16.0).
+        """
         try:
-            told = self.admin.describe_consumer_groups([group], request_timeout=3)[group].result(ANSWER_S)
+            known = self.admin.list_topics(OFFSETS, timeout=3).topics[OFFSETS].partitions
         except KafkaException:
             return None
-        return None if told.coordinator is None else int(told.coordinator.id)
+        return self.leader(OFFSETS, partition_of(group, len(known))) if known else None
 
     def leader(self, topic: str, partition: int) -> int | None:
         """Give the number of the broker that leads this partition; None while there is none."""
@@ -243,6 +248,14 @@ class KafkaCluster:
         except KafkaException:
             return None
         return found[partition].leader if partition in found and found[partition].leader > 0 else None
+
+
+def partition_of(group: str, partitions: int) -> int:
+    """Return where a group's offsets are kept, as Kafka's GroupMetadataManager does: by Java's hash of its name."""
+    value = 0
+    for character in group:
+        value = (31 * value + ord(character)) & 0xFFFFFFFF
+    return (value & 0x7FFFFFFF) % partitions
 
 
 def _given(assignment: MemberAssignment | None) -> list[str]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from shadowstream.errors import RefusedError, SetupError
 from shadowstream.events import Listeners, Outcome
 from shadowstream.gate.gates import Gates
+from shadowstream.gate.notes import Notes
 from shadowstream.gate.verdict import Ticket, Verdict
 from shadowstream.lane import Lane, current_lane
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from shadowstream.config.model import Settings
-    from shadowstream.events import Hook
+    from shadowstream.events import Event, Hook
     from shadowstream.gate.verdict import Gate
 
     Clock = Callable[[], float]
@@ -43,7 +44,8 @@ LEAST_WAIT_S: Final = 0.001
 class Guarded:
     """Puts the gates of both lanes around calls; one of these for a process, so that a command has one state in it.
 
-    ``clock`` gives monotonic seconds.
+    ``hooks`` are told of calls and gates once a second, as a worker's are of messages; ``clock`` gives monotonic
+    seconds.
     """
 
     def __init__(self, settings: Settings, hooks: Iterable[Hook] = (), *, clock: Clock = time.monotonic) -> None:
@@ -55,6 +57,7 @@ class Guarded:
         self.keyed = frozenset(command for lane in lanes for command, rule in lane.key_limits.items() if rule)
         """The commands with a limit by keys in either lane."""
         self.clock = clock
+        self._notes = Notes(listeners, self._levels) if listeners else None
 
     def __call__(self, command: str, *, wait_s: float = 0.0, **values: object) -> Call:
         """Return what guards one call: a decorator, a ``with`` or an ``async with`` block.
@@ -82,9 +85,22 @@ class Guarded:
         lane = current_lane()
         doors = self._doors.get(lane)
         if doors is None:
-            return Pass(lane, command, Ticket(Verdict.SHED, 1.0, by=OFF))
+            return Pass(lane, command, Ticket(Verdict.SHED, 1.0, by=OFF), self.clock())
         gate = doors.of(command)
-        return Pass(lane, command, gate.enter(self.clock(), values), gate)
+        now = self.clock()
+        ticket = gate.enter(now, values)
+        if self._notes is not None:
+            self._notes.decided(lane, command, ticket)
+        return Pass(lane, command, ticket, now, gate, self._notes)
+
+    def close(self) -> None:
+        """Tell the hooks what they were not told yet, and tell them no more."""
+        if self._notes is not None:
+            self._notes.end()
+
+    def _levels(self) -> Iterable[Event]:
+        now = self.clock()
+        return [level for doors in self._doors.values() for level in doors.gates.levels(now)]
 
 
 class _Doors:
@@ -110,15 +126,29 @@ def _as_given(values: Mapping[str, object]) -> Mapping[str, object]:
 class Pass:
     """One decision about one call, until it has ended."""
 
-    __slots__ = ("_gate", "command", "lane", "ticket")
+    __slots__ = ("_began", "_gate", "_notes", "command", "lane", "ticket")
 
-    def __init__(self, lane: Lane, command: str, ticket: Ticket, gate: Gate | None = None) -> None:
-        self.lane, self.command, self.ticket, self._gate = lane, command, ticket, gate
+    def __init__(
+        self,
+        lane: Lane,
+        command: str,
+        ticket: Ticket,
+        began: float,
+        gate: Gate | None = None,
+        notes: Notes | None = None,
+    ) -> None:
+        self.lane, self.command, self.ticket = lane, command, ticket
+        # Not the ticket's own time: the open gate gives everybody the same ticket.
+        self._began, self._gate, self._notes = began, gate, notes
 
     def left(self, error: BaseException | None, now: float) -> None:
         """Tell the gate how the call ended."""
-        if self._gate is not None and self.ticket.admitted:
-            self._gate.leave(self.ticket, _outcome(error), now, error)
+        if self._gate is None or not self.ticket.admitted:
+            return
+        outcome = _outcome(error)
+        self._gate.leave(self.ticket, outcome, now, error)
+        if self._notes is not None:
+            self._notes.ended(self.lane, self.command, outcome, now - self._began)
 
     def refusal(self) -> RefusedError:
         """Return what is raised when the call may not be made."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shadowstream.errors import SetupError
 
@@ -27,6 +27,7 @@ except ImportError as missing:
     ) from missing
 
 from shadowstream.events import (
+    Called,
     Carried,
     CommitFailed,
     CopyFailed,
@@ -47,7 +48,7 @@ from shadowstream.metrics.serving import MetricsServer
 from shadowstream.metrics.tables import OTHER, Names, Table, Timings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client import Metric
 
@@ -107,6 +108,22 @@ class PrometheusHook:
         self._add_message_tables()
         self._add_gate_tables()
         self._add_lane_tables()
+        self._shown: Mapping[type[Event], Callable[[str, Any], None]] = {
+            Called: self._on_called,
+            Carried: self._on_carried,
+            CommitFailed: lambda lane, _: self._commit_failures.add((lane,), 1),
+            CopyFailed: lambda lane, event: self._copy_failures.add((lane, self._topics.label(event.topic)), 1),
+            GateLevel: self._on_level,
+            HotKeys: self._on_hot_keys,
+            Lagging: lambda lane, event: self._lag.put(lane, event.topic, event.partition, event.messages),
+            Overdue: lambda lane, event: self._overdue.add((lane, self._topics.label(event.topic)), 1),
+            OverdueCalls: self._on_overdue_calls,
+            Rebalanced: self._on_rebalanced,
+            ShadowOff: lambda lane, _: self._shadow_off.put((lane,), 1),
+            Transition: self._on_transition,
+            Troubled: lambda lane, _: self._client_errors.add((lane,), 1),
+            Uncovered: lambda lane, event: self._uncovered.put(lane, event.topic, event.partition, event.messages),
+        }
         self.registry = CollectorRegistry()
         """What is scraped; merge it into another exposition or pass it to `serve`."""
         self.registry.register(self)
@@ -132,7 +149,10 @@ class PrometheusHook:
         )
 
     def _add_gate_tables(self) -> None:
-        self._seconds = Timings("shadowstream_handler_seconds", "How long each handler call took.", ("lane", "command"))
+        self._seconds = Timings(
+            "shadowstream_handler_seconds", "How long each handler's, or guarded, call took.", ("lane", "command")
+        )
+        self._calls = self._counter("calls", "Guarded calls by how they ended.", "lane", "command", "outcome")
         self._decisions = self._counter("gate_decisions", "What the gate decided.", "lane", "command", "verdict")
         self._breaker = self._gauge("breaker_state", "0 closed, 1 half-open, 2 open.", "lane", "command")
         self._transitions = self._counter(
@@ -165,29 +185,10 @@ class PrometheusHook:
 
     def on(self, event: Event) -> None:
         """Count one fact; facts unknown to this version are left alone."""
-        lane = event.lane.value
-        with self._lock:
-            match event:
-                case Carried():
-                    self._on_carried(lane, event)
-                case GateLevel() | HotKeys():
-                    self._on_gate(lane, event)
-                case Lagging() | Uncovered():
-                    rows = self._lag if isinstance(event, Lagging) else self._uncovered
-                    rows.put(lane, event.topic, event.partition, event.messages)
-                case Overdue() | OverdueCalls():
-                    self._on_overdue(lane, event)
-                case Transition():
-                    self._on_transition(lane, event)
-                case Rebalanced():
-                    self._on_rebalanced(lane, event)
-                case CommitFailed() | Troubled():
-                    failures = self._commit_failures if isinstance(event, CommitFailed) else self._client_errors
-                    failures.add((lane,), 1)
-                case CopyFailed():
-                    self._copy_failures.add((lane, self._topics.label(event.topic)), 1)
-                case ShadowOff():
-                    self._shadow_off.put((lane,), 1)
+        show = self._shown.get(type(event))
+        if show is not None:
+            with self._lock:
+                show(event.lane.value, event)
 
     def collect(self) -> Iterator[Metric]:
         """Give the numbers as they are now; the registry calls this on each scrape."""
@@ -200,33 +201,36 @@ class PrometheusHook:
 
     def _on_carried(self, lane: str, event: Carried) -> None:
         topic = self._topics.label(event.topic)
-        command = self._commands.label(event.command)
         for outcome, count in event.outcomes.items():
             if outcome is not Outcome.CANCELLED:
                 self._messages.add((lane, topic, outcome.value), count)
         if event.stepped_over:
             self._stepped_over.add((lane, topic), event.stepped_over)
-        for verdict, count in event.verdicts.items():
-            self._decisions.add((lane, command, verdict), count)
         for reason, count in event.reasons.items():
             if reason == NEAR_MISS:
                 self._near_misses.add((lane, topic), count)
             else:
                 self._quarantine.add((lane, topic, self._reasons.label(reason)), count)
+        self._on_calls(lane, event)
+
+    def _on_called(self, lane: str, event: Called) -> None:
+        command = self._commands.label(event.command)
+        for outcome, count in event.outcomes.items():
+            self._calls.add((lane, command, outcome.value), count)
+        self._on_calls(lane, event)
+
+    def _on_calls(self, lane: str, event: Carried | Called) -> None:
+        """Count what a command's gate decided, and how long its calls took, whoever asked."""
+        command = self._commands.label(event.command)
+        for verdict, count in event.verdicts.items():
+            self._decisions.add((lane, command, verdict), count)
         if event.seconds:
             self._seconds.observe((lane, command), event.seconds)
 
-    def _on_gate(self, lane: str, event: GateLevel | HotKeys) -> None:
+    def _on_level(self, lane: str, event: GateLevel) -> None:
         row = (lane, self._commands.label(event.command))
         if row[1] == OTHER:
-            # One gauge cannot show many gates.
             return
-        if isinstance(event, HotKeys):
-            self._on_hot_keys(row, event)
-        else:
-            self._on_level(row, event)
-
-    def _on_level(self, row: tuple[str, str], event: GateLevel) -> None:
         self._in_flight.put(row, event.in_flight)
         # A live change of the settings can take a limit or a breaker away: its last number must not stay.
         if event.tokens is None:
@@ -238,7 +242,10 @@ class PrometheusHook:
         else:
             self._breaker.drop(row)
 
-    def _on_hot_keys(self, row: tuple[str, str], event: HotKeys) -> None:
+    def _on_hot_keys(self, lane: str, event: HotKeys) -> None:
+        row = (lane, self._commands.label(event.command))
+        if row[1] == OTHER:
+            return
         # What was hot a second ago would stay for ever, a series for each value there ever was.
         for each in self._hot_keys.copied():
             if each[:2] == row:
@@ -246,12 +253,10 @@ class PrometheusHook:
         for key, value, count in event.keys:
             self._hot_keys.put((*row, key, value), count)
 
-    def _on_overdue(self, lane: str, event: Overdue | OverdueCalls) -> None:
+    def _on_overdue_calls(self, lane: str, event: OverdueCalls) -> None:
         row = (lane, self._topics.label(event.topic))
-        if isinstance(event, Overdue):
-            self._overdue.add(row, 1)
-        elif row[1] != OTHER:
-            # One gauge cannot show many topics.
+        # One gauge cannot show many topics.
+        if row[1] != OTHER:
             self._overdue_calls.put(row, event.calls)
 
     def _on_transition(self, lane: str, event: Transition) -> None:

@@ -34,11 +34,14 @@ LATE, HUNG = 1, 4
 Where links are broken or the machine is busy neither is a fault, nor is a signal that came before the command listened.
 """
 DIED = re.compile(r"lane_died lane=(\w+) exit=(-?\d+)")
+SESSION_S = 6.0
+"""After how long without an answer a member is put out of its group, whatever the protocol."""
+SESSION_MS = int(1000 * SESSION_S)
 PROTOCOLS: dict[str, dict[str, Any]] = {
-    "eager": {"partition.assignment.strategy": "range", "session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
+    "eager": {"partition.assignment.strategy": "range", "session.timeout.ms": SESSION_MS, "heartbeat.interval.ms": 500},
     "cooperative": {
         "partition.assignment.strategy": "cooperative-sticky",
-        "session.timeout.ms": 6000,
+        "session.timeout.ms": SESSION_MS,
         "heartbeat.interval.ms": 500,
     },
     "kip-848": {"group.protocol": "consumer"},

@@ -14,7 +14,7 @@ from shadowstream.kafka.outlets import side_topics
 from shadowstream.lane import Lane
 from tests.chaos import records
 from tests.chaos.faults import Hands
-from tests.chaos.fleet import GROUPS, Fleet, document
+from tests.chaos.fleet import GROUPS, SESSION_S, Fleet, document
 from tests.chaos.load import Load, Share, Source
 from tests.chaos.oracle import Evidence
 from tests.chaos.plan import planned
@@ -132,6 +132,9 @@ class Ground:
     def stop_calmly(self) -> None:
         """Stop all members in order under load, once what dead ones had handled is handled and committed again."""
         self._all_started()
+        # Whoever got no answer while the faults went on may still lose its partitions, with what is finished in them.
+        decided = time.monotonic() + SESSION_S
+        self._until(lambda: time.monotonic() > decided, CALM_S, "who is still a member is decided")
         ends = self.witness.ends({each.topic for each in self.sources} | {each.shadow_topic for each in self.sources})
         self._until(lambda: self._passed(ends), CALM_S, "what was there when the faults ended is committed")
         self.load.rest()

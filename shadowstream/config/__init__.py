@@ -9,6 +9,7 @@ hold between keys, ``load`` puts it together. ``fields`` lists every key there i
 from shadowstream.config.load import Examined, examine, load
 from shadowstream.config.model import (
     BreakerRule,
+    FleetSettings,
     KeysRule,
     LaneSettings,
     MarkSettings,
@@ -31,6 +32,7 @@ __all__ = [
     "Examined",
     "Explanation",
     "FieldExplanation",
+    "FleetSettings",
     "KeysRule",
     "LaneSettings",
     "MarkSettings",

@@ -45,6 +45,7 @@ class Checks:
         self._topics()
         self._key_rules()
         self._caps()
+        self._fleet()
         self._ports()
 
     def signing_keys(self, environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
@@ -228,6 +229,27 @@ class Checks:
             if cap is not None and cap.value == 0:
                 cure = f"Write it under `shadow.{name}` alone, to let no shadow call through."
                 self._wrong(Lane.NORMAL, cap, "is 0, so that no real call is ever made", cure)
+
+    def _fleet(self) -> None:
+        for section in ("rate_limit", "default_rate_limit"):
+            named = section == "rate_limit"
+            for name in self._layers.names(section, LANES) if named else ("",):
+                for lane in LANES:
+                    given = self._layers.find(section, name, "fleet", (lane,))
+                    if given is not None and not given.whole and given.value:
+                        self._shared(section, name, given)
+
+    def _shared(self, section: str, name: str, given: Given) -> None:
+        """A limit of many processes is shadow's alone: normal asks nobody, so nobody can hold it up."""
+        if given.address.lane is Lane.NORMAL:
+            own = f"shadow.{name}: {{fleet: true}}" if name else "shadow_fleet: true"
+            self._wrong(Lane.NORMAL, given, "is true, but normal shares no limit", f"Write `{own}`.")
+        elif self._layers.find("fleet", "", "url", (Lane.NORMAL,)) is None:
+            cure = "Add `fleet: {url: redis://localhost:6379/0}`."
+            self._wrong(Lane.SHADOW, given, "is true, but there is no place to share through", cure)
+        elif resolved(self._layers, section, name, "warm_up", Lane.SHADOW).value is not None:
+            cure = "Remove one of the two, or write `warm_up: null` for shadow."
+            self._wrong(Lane.SHADOW, given, "is true, and what is shared does not warm up", cure)
 
     def _ports(self) -> None:
         normal = self._layers.find("worker", "", "metrics_port", (Lane.NORMAL,))

@@ -14,6 +14,7 @@ from shadowstream.config.fields import SECTIONS
 from shadowstream.config.lookup import Layer, Layers, reading
 from shadowstream.config.model import (
     BreakerRule,
+    FleetSettings,
     KeysRule,
     LaneSettings,
     MarkSettings,
@@ -128,7 +129,14 @@ def _lane(layers: Layers, lane: Lane) -> LaneSettings:
         key_limits=_rules(layers, "multi_key_rate_limit_v2", lane, _keys_rule),
         tasks=_mappings(layers, "tasks", lane),
         data=_mappings(layers, "data", lane),
+        fleet=_fleet(layers) if lane is Lane.SHADOW else None,
     )
+
+
+def _fleet(layers: Layers) -> FleetSettings | None:
+    values = _values(layers, "fleet", "", Lane.NORMAL)
+    service = str(resolved(layers, "service", "", "service", Lane.NORMAL).value)
+    return None if values["url"] is None else FleetSettings(service, **values)
 
 
 def _names(layers: Layers, section: str, lane: Lane) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BreakerRule",
+    "FleetSettings",
     "KeysRule",
     "LaneSettings",
     "MarkSettings",
@@ -101,6 +102,8 @@ class RateRule:
     """Seconds in which the rates are opened, after a start, a trip or a long time without calls; None: at once."""
     warm_from: float = 0.1
     """The share with which that begins."""
+    fleet: bool = False
+    """Whether the rates are those of all the lane's processes together; for shadow alone."""
     dry_run: bool = False
     """Whether it decides and counts as ever, and refuses nothing."""
 
@@ -219,6 +222,17 @@ class WorkerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class FleetSettings:
+    """What the processes of a lane share their limits through."""
+
+    service: str
+    url: str = field(repr=False)
+    """Where Redis is."""
+    timeout_s: float = 0.05
+    """After how long without an answer it counts as not reachable."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneSettings:
     """Everything that one lane needs, with the fallbacks already taken.
 
@@ -238,6 +252,8 @@ class LaneSettings:
     """Task configs by name, as written, except that ``every`` becomes ``every_s``, in seconds."""
     data: Mapping[str, Mapping[str, object]] = field(repr=False)
     """Sinks by name: where this lane's data goes."""
+    fleet: FleetSettings | None = None
+    """Where limits are shared; None in the normal lane, which asks nobody."""
 
     def rate(self, command: str) -> RateRule | None:
         """Return the command's own limit, else the default one, else None."""

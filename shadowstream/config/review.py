@@ -40,6 +40,8 @@ NEEDS: Final = MappingProxyType(
         ("rate_limit", "warm_up"): ("soft", "hard"),
         ("rate_limit", "burst"): ("soft", "hard"),
         ("rate_limit", "on_soft"): ("soft",),
+        ("rate_limit", "fleet"): ("hard",),
+        ("default_rate_limit", "fleet"): ("hard_rate_limit",),
         ("default_rate_limit", "warm_from"): ("warm_up",),
         ("default_rate_limit", "warm_up"): ("soft_rate_limit", "hard_rate_limit"),
         ("default_rate_limit", "burst"): ("soft_rate_limit", "hard_rate_limit"),

@@ -3,15 +3,18 @@
 ====================  ===============================================================================
 ``verdict``           what a gate hands out (`Ticket`, `Verdict`), what it is (`Gate`), and the open one
 ``rate``              how fast: GCRA, hard and soft in one decision (`RateLimit`, `Bucket`)
+``ramp``              how much of a limit is open while what is behind it is cold (`Ramp`)
+``fleet``             a rate that many processes share, by leases from Redis (`Clerk`, `Stock`)
 ``cap``               how many at once (`Cap`)
 ``breaker``           healthy enough: window, permits, generation; pybreaker for the world (`Breaker`)
 ``keys``              how fast for each user, each promotion (`KeyedLimit`), and the gate behind it (`KeyedGate`)
 ``chain``             cap, breaker and rate folded into one gate: check all, then take (`Chain`)
 ``gates``             all gates of one lane, one state for each command (`Gates`)
 ``guarded``           a command's gate around any call, in either lane (`Guarded`)
+``notes``             what is noted of such calls until it is announced
 ====================  ===============================================================================
 
-Time is an argument, in monotonic seconds; nothing here reads a clock. Traps:
+Time is an argument, in monotonic seconds; only the threads of ``fleet`` and ``notes`` read a clock. Traps:
 
 * Every admitted ticket must come back through ``leave``, cancelled ones too: a half-open permit or a place under the
   cap is held until then (``test_a_cancelled_trial_gives_its_permit_to_the_next_call``). Twice is harmless
@@ -36,10 +39,11 @@ from shadowstream.gate.chain import Chain, Stages, folded
 from shadowstream.gate.gates import Gates
 from shadowstream.gate.guarded import Guarded
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
-from shadowstream.gate.rate import Bucket, RateLimit
+from shadowstream.gate.rate import RE_ASK_S, Bucket, RateLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 
 __all__ = [
+    "RE_ASK_S",
     "Breaker",
     "Bucket",
     "Cap",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from shadowstream.config.model import BreakerRule, RateRule
+    from shadowstream.gate.rate import Shared
     from shadowstream.lane import Lane
 
 __all__ = ["Chain", "Stages", "folded"]
@@ -37,13 +38,19 @@ class Stages:
     __slots__ = ("_closed", "breaker", "cap", "command", "dry", "lane", "lock", "ramps", "rate")
 
     def __init__(
-        self, lane: Lane, command: str, rate: RateRule | None, breaker: BreakerRule | None, hooks: Listeners
+        self,
+        lane: Lane,
+        command: str,
+        rate: RateRule | None,
+        breaker: BreakerRule | None,
+        hooks: Listeners,
+        shared: Shared | None = None,
     ) -> None:
         self.lane, self.command, self.lock = lane, command, Lock()
         self.cap = Cap(None if breaker is None else breaker.max_concurrent)
         self.breaker = None if breaker is None else Breaker(lane, command, breaker, hooks, self.lock)
         limited = rate is not None and not (rate.soft_per_s is None and rate.hard_per_s is None)
-        self.rate = RateLimit(rate) if rate is not None and limited else None
+        self.rate = RateLimit(rate, shared) if rate is not None and limited else None
         self.ramps = tuple(_ramps((self.cap, breaker), (self.rate, rate)))
         """What opens the stages that have to warm up."""
         self._closed = 0

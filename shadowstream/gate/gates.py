@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 from shadowstream.errors import SetupError
 from shadowstream.events import HotKeys
 from shadowstream.gate.chain import Stages, folded
+from shadowstream.gate.fleet import Clerk
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, Verdict
 
 if TYPE_CHECKING:
     from pybreaker import CircuitBreaker
 
-    from shadowstream.config.model import LaneSettings
+    from shadowstream.config.model import LaneSettings, RateRule
     from shadowstream.events import GateLevel, Listeners
+    from shadowstream.gate.fleet import Stock
     from shadowstream.gate.keys.gate import Finder
 
 __all__ = ["Gates"]
@@ -28,7 +30,7 @@ class Gates:
     own Gates.
     """
 
-    __slots__ = ("_hooks", "_keyed", "_lock", "_made", "_settings", "_stages")
+    __slots__ = ("_clerk", "_hooks", "_keyed", "_lock", "_made", "_settings", "_stages")
 
     def __init__(self, settings: LaneSettings, hooks: Listeners) -> None:
         self._settings, self._hooks = settings, hooks
@@ -36,6 +38,7 @@ class Gates:
         self._stages: dict[str, Stages] = {}
         self._made: dict[tuple[str, Verdict], Gate] = {}
         self._keyed: dict[str, KeyedLimit] = {}
+        self._clerk: Clerk | None = None
 
     def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT, values: Finder | None = None) -> Gate:
         """Return the command's gate, whose refusals carry ``on_refusal``.
@@ -83,7 +86,24 @@ class Gates:
         """Return the command's stages; called with the lock held."""
         stages = self._stages.get(command)
         if stages is None:
-            settings = self._settings
-            stages = Stages(settings.lane, command, settings.rate(command), settings.breaker(command), self._hooks)
+            settings, rate = self._settings, self._settings.rate(command)
+            shared = None if rate is None else self._shared(command, rate)
+            stages = Stages(settings.lane, command, rate, settings.breaker(command), self._hooks, shared)
             self._stages[command] = stages
         return stages
+
+    def _shared(self, command: str, rate: RateRule) -> Stock | None:
+        """Return what this process holds of a limit of many; None when it is its own."""
+        fleet = self._settings.fleet
+        if fleet is None or not rate.fleet or rate.hard_per_s is None:
+            return None
+        if self._clerk is None:
+            self._clerk = Clerk(self._settings.lane, fleet)
+        return self._clerk.stock(command, rate)
+
+    def close(self) -> None:
+        """Leave what is shared with other processes."""
+        with self._lock:
+            clerk, self._clerk = self._clerk, None
+        if clerk is not None:
+            clerk.end()

@@ -94,9 +94,11 @@ class Guarded:
         return Pass(lane, command, ticket, now, gate, self._notes)
 
     def close(self) -> None:
-        """Tell the hooks what they were not told yet, and tell them no more."""
+        """Tell the hooks what they were not told yet, and leave what is shared with other processes."""
         if self._notes is not None:
             self._notes.end()
+        for doors in self._doors.values():
+            doors.gates.close()
 
     def _levels(self) -> Iterable[Event]:
         now = self.clock()

@@ -9,13 +9,13 @@ Two rates in one decision are the three colours of RFC 2698 (colour-blind): red,
 from __future__ import annotations
 
 from math import ceil, inf, nextafter
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 if TYPE_CHECKING:
     from shadowstream.config.model import RateRule
     from shadowstream.gate.verdict import Ticket
 
-__all__ = ["RE_ASK_S", "Bucket", "RateLimit"]
+__all__ = ["RE_ASK_S", "Bucket", "RateLimit", "Shared", "default_burst"]
 
 RE_ASK_S: Final = 1.0
 """Seconds after which a closed gate is worth asking again, when no clock says when it opens."""
@@ -79,15 +79,37 @@ class Bucket:
         return self._last + self.content / self._rate_per_s if self.content else -inf
 
 
+class Shared(Protocol):
+    """A hard limit that is kept elsewhere, for many processes."""
+
+    members: int
+    """Who share it."""
+
+    def check(self, now: float) -> float:
+        """Return the seconds until one more message fits (0.0: now); takes nothing."""
+        ...
+
+    def take(self) -> None:
+        """Take one message, right after a check that returned 0.0."""
+        ...
+
+    def tokens(self, now: float) -> float:
+        """Return how many messages would be admitted at once."""
+        ...
+
+
 class RateLimit:
     """The rate stage: hard and soft limit in one decision."""
 
-    __slots__ = ("_hard", "_longest_s", "_over_soft", "_soft", "_soft_waits")
+    __slots__ = ("_hard", "_longest_s", "_members", "_over_soft", "_shared", "_soft", "_soft_waits")
 
     name: ClassVar[str] = "rate"
 
-    def __init__(self, rule: RateRule) -> None:
-        self._hard = None if rule.hard_per_s is None else Bucket(rule.hard_per_s, rule.burst)
+    def __init__(self, rule: RateRule, shared: Shared | None = None) -> None:
+        self._shared = shared
+        self._members = 1
+        """Who share the limits, when the soft one was last cut to a share of it."""
+        self._hard = None if rule.hard_per_s is None or shared else Bucket(rule.hard_per_s, rule.burst)
         self._soft = None if rule.soft_per_s is None else Bucket(rule.soft_per_s, rule.burst)
         self._soft_waits = rule.on_soft == "wait"
         self._over_soft = False
@@ -96,13 +118,22 @@ class RateLimit:
 
     def check(self, now: float) -> float:
         """Return the seconds until the message would be admitted (0.0: now); takes nothing."""
-        wait_s = 0.0 if self._hard is None else self._hard.check(now)
+        if self._shared is not None:
+            wait_s = self._checked(self._shared, now)
+        else:
+            wait_s = 0.0 if self._hard is None else self._hard.check(now)
         if self._soft is not None:
             soft_wait_s = self._soft.check(now)
             self._over_soft = soft_wait_s > 0.0
             if self._soft_waits and soft_wait_s > wait_s:
                 wait_s = soft_wait_s
         return min(wait_s, self._longest_s)
+
+    def _checked(self, shared: Shared, now: float) -> float:
+        if self._soft is not None and shared.members != self._members:
+            self._members = shared.members
+            self._soft.tune(1 / self._members, now)
+        return shared.check(now)
 
     def tune(self, level: float, now: float) -> None:
         """Open this share of both rates from monotonic second ``now`` on."""
@@ -115,6 +146,8 @@ class RateLimit:
         """Take one message, from the hard limit alone when it is above the soft one."""
         if self._hard is not None:
             self._hard.content += 1.0
+        elif self._shared is not None:
+            self._shared.take()
         if self._over_soft:
             ticket.soft = True
         elif self._soft is not None:
@@ -122,4 +155,5 @@ class RateLimit:
 
     def tokens(self, now: float) -> float | None:
         """Return how many messages the hard limit would admit at once, None when there is no hard limit."""
-        return None if self._hard is None else self._hard.tokens(now)
+        hard = self._hard or self._shared
+        return None if hard is None else hard.tokens(now)

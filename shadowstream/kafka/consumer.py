@@ -71,7 +71,8 @@ class Consumer:
     ) -> None:
         self._listeners = Listeners(hooks)
         self._reader = mark_reader(settings.mark)
-        self._gates = _gates(settings, topics, commands or {}, self._listeners)
+        self._shadow = None if settings.shadow is None else Gates(settings.shadow, self._listeners)
+        self._gates = _gates(settings, topics, commands or {}, self._shadow)
         self._senders = Senders(partial(producer_of, settings.shadow or settings.normal))
         # One cursor, one group: what it sets aside is shadow's, and was read by the normal one.
         scribe = replace(scribe_of(settings.normal, settings.mark.header), lane=Lane.SHADOW)
@@ -131,8 +132,10 @@ class Consumer:
         return answer
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave the group, and what is shared with others."""
         self.raw.close()
+        if self._shadow is not None:
+            self._shadow.close()
 
     def __enter__(self) -> Self:
         """Use it in a ``with`` block."""
@@ -200,7 +203,7 @@ class Consumer:
 
 
 def _gates(
-    settings: Settings, topics: Sequence[str], commands: Mapping[str, str], listeners: Listeners
+    settings: Settings, topics: Sequence[str], commands: Mapping[str, str], gates: Gates | None
 ) -> dict[str, Gate]:
     """Build the shadow gate of each topic; none when the shadow lane is off, and its messages are shed."""
     for topic in topics:
@@ -209,9 +212,8 @@ def _gates(
                 f"topic {topic!r} is transactional: in a poll loop of your own the commits are yours, and no"
                 " transaction of ours can hold them; use Worker, or write `transactional: false`"
             )
-    if settings.shadow is None:
+    if gates is None:
         return {}
-    gates = Gates(settings.shadow, listeners)
     return {topic: gates.gate(commands.get(topic, topic), _verdict(settings, topic), values_of) for topic in topics}
 
 

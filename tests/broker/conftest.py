@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 HERE = Path(__file__).parent
-NEEDS = {"kafka": ensure_kafka_image, "own_kafka": ensure_kafka_image, "redis": ensure_redis_image}
+NEEDS = {
+    "kafka": ensure_kafka_image,
+    "own_kafka": ensure_kafka_image,
+    "redis": ensure_redis_image,
+    "own_redis": ensure_redis_image,
+    "fleet_redis": ensure_redis_image,
+}
 
 
 class Topics(Protocol):
@@ -87,6 +93,13 @@ def own_kafka() -> Iterator[KafkaContainer]:
 @pytest.fixture(scope="session")
 def redis() -> Iterator[RedisContainer]:
     """The Redis server of this run, shared: take keys under a `unique` prefix."""
+    with RedisContainer() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisContainer]:
+    """A Redis server for one test alone, which may kill, pause and restart it."""
     with RedisContainer() as server:
         yield server
 

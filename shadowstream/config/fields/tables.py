@@ -34,6 +34,7 @@ from shadowstream.config.fields.readers import (
 )
 from shadowstream.config.model import (
     BreakerRule,
+    FleetSettings,
     KeysRule,
     MarkSettings,
     Missing,
@@ -127,6 +128,7 @@ RATES = MappingProxyType(
         "on_soft": _of(RateRule, "on_soft", on_soft),
         "warm_up": _of(RateRule, "warm_up_s", positive_duration, null=True),
         "warm_from": _of(RateRule, "warm_from", share),
+        "fleet": _of(RateRule, "fleet", flag, falls_back=False),
         "dry_run": _of(RateRule, "dry_run", flag),
     }
 )
@@ -137,6 +139,7 @@ DEFAULT_RATES = MappingProxyType(
         "burst": RATES["burst"],
         "warm_up": RATES["warm_up"],
         "warm_from": RATES["warm_from"],
+        "fleet": RATES["fleet"],
         "dry_run": RATES["dry_run"],
     }
 )
@@ -193,6 +196,13 @@ WORKER = MappingProxyType(
         "metrics_address": _of(WorkerSettings, "metrics_address", text(ADDRESS, "an address of this machine")),
     }
 )
+FLEET_URL = re.compile(r"(redis|rediss|unix)://\S+")
+FLEET = MappingProxyType(
+    {
+        "url": Field("url", text(FLEET_URL, "a Redis URL such as redis://localhost:6379/0")),
+        "timeout": _of(FleetSettings, "timeout_s", positive_duration),
+    }
+)
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")
 KAFKA = MappingProxyType(
     {
@@ -231,5 +241,6 @@ SECTIONS: Final[Mapping[str, Section]] = MappingProxyType(
         "tasks": Section(TASKS, named=True, free=Field("", scalar, null=True)),
         "data": Section({}, named=True, free=Field("", anything, null=True, falls_back=False)),
         "worker": Section(WORKER),
+        "fleet": Section(FLEET, lanes=False),
     }
 )

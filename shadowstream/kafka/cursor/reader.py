@@ -354,6 +354,7 @@ class Cursor:
             # Last: the client may still tell of partitions that are lost, and what rests in them is woken.
             for crew in self._parts.crews.values():
                 crew.end()
+            self._parts.gates.close()
         log.info("cursor_closed lane=%s", self._parts.lane)
 
 

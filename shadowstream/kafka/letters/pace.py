@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from shadowstream.events import Outcome
-from shadowstream.gate import Bucket
+from shadowstream.gate import RE_ASK_S, Bucket
 
 if TYPE_CHECKING:
     from shadowstream.gate import Gates
@@ -42,6 +42,11 @@ class Pace:
             self._bucket.content += 1.0
         return 0.0
 
+    def close(self) -> None:
+        """Leave what is shared with others."""
+        if self._gates is not None:
+            self._gates.close()
+
     @property
     def closed(self) -> bool:
         """Tell whether the gate lets nothing through at all."""
@@ -51,7 +56,8 @@ class Pace:
         gate = gates.gate(command)
         ticket = gate.enter(now)
         if not ticket.admitted:
-            self._refusals += 1
+            # A limit that is shared may say a little later than it said before: somebody else came first.
+            self._refusals += ticket.wait_s >= RE_ASK_S
             self.refused_by = ticket.by
             return ticket.wait_s
         gate.leave(ticket, Outcome.CANCELLED, now)

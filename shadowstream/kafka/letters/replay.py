@@ -179,6 +179,7 @@ class Replay:
         self._client.purge()
         self._client.poll(0)
         self._reader.close()
+        self._pace.close()
 
     def __enter__(self) -> Self:
         """Use it in a ``with`` block."""

@@ -284,3 +284,33 @@ def test_a_cap_of_nought_is_for_shadow_alone(written):
     settings = load(written("resilience: {a: {max_concurrent: 5}, shadow.a: {max_concurrent: 0, warm_up: 1m}}\n"))
     rules = [settings.of(lane).breaker("a") for lane in Lane]
     assert [(rule and rule.max_concurrent, rule and rule.warm_up_s) for rule in rules] == [(5, None), (0, 60.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "message"),
+    [
+        ("rate_limit: {a: {hard: 5/s, fleet: true}}", "rate_limit a fleet", "normal shares no limit"),
+        ("default_rate_limit: {hard_rate_limit: 5, fleet: true}", "default_rate_limit fleet", "normal shares no"),
+        ("rate_limit: {shadow.a: {hard: 5/s, fleet: true}}", "rate_limit shadow.a fleet", "no place to share through"),
+        (
+            "fleet: {url: 'redis://h:1'}\nrate_limit: {a: {hard: 5/s, warm_up: 1m, shadow_fleet: true}}",
+            "rate_limit a shadow_fleet",
+            "what is shared does not warm up",
+        ),
+        ("fleet: {url: 'http://h:1'}", "fleet url", "not a Redis URL"),
+    ],
+)
+def test_what_is_shared_is_shadow_s_alone_and_needs_a_place(examined, text, key, message):
+    (problem,) = examined(text).problems
+    assert problem.key == key
+    assert message in problem.message
+
+
+def test_a_shared_rate_is_shadow_s_and_normal_has_no_place_to_ask(loaded):
+    text = "fleet: {url: 'redis://u:pw@h:1', timeout: 20ms}\nrate_limit: {a: {hard: 5/s, shadow_fleet: true}}"
+    settings = loaded(text)
+    normal, shadow = settings.of(Lane.NORMAL), settings.of(Lane.SHADOW)
+    assert normal.fleet is None
+    assert (shadow.fleet.service, shadow.fleet.timeout_s) == ("uservoucher", 0.02)
+    assert [lane.rate("a").fleet for lane in (normal, shadow)] == [False, True]
+    assert "pw" not in repr(settings)

@@ -115,6 +115,8 @@ class NoGates:
     def levels(self, now: float) -> list[Event]:
         return []
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class Rig:

@@ -1,0 +1,316 @@
+"""Limits that many processes share, on a real Redis: how exactly, how fairly, and what happens when it fails."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from redis import Redis
+
+from containers.redis import RedisContainer
+from shadowstream.config.model import FleetSettings, LaneSettings, RateRule, WorkerSettings
+from shadowstream.events import Listeners
+from shadowstream.gate import Gates
+from shadowstream.gate.fleet.clerk import SILENT_S
+from shadowstream.lane import Lane
+from tests.unit.gate.test_notes import until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from shadowstream.gate.fleet import Clerk
+
+COMMAND = "voucher.claim"
+MEMBERS = 4
+RATE = RateRule(hard_per_s=400.0, burst=40, fleet=True)
+HOLDS = 2 * 0.1 * 400.0 / MEMBERS
+"""Messages that a member holds at most: the batch of law 14."""
+
+MEMBER = """
+import json, sys, time
+from shadowstream.config.model import FleetSettings, LaneSettings, RateRule, WorkerSettings
+from shadowstream.events import Listeners
+from shadowstream.gate import Gates
+from shadowstream.lane import Lane
+
+url, service, rate, burst, begin, seconds = sys.argv[1:3] + [float(each) for each in sys.argv[3:]]
+rule = RateRule(hard_per_s=rate, burst=int(burst), fleet=True)
+lane = LaneSettings(Lane.SHADOW, {}, {}, WorkerSettings(), rule, {}, {}, {}, {}, {}, FleetSettings(service, url))
+gates = Gates(lane, Listeners())
+gate, admitted = gates.gate("voucher.claim"), []
+gate.enter(time.monotonic())
+time.sleep(max(begin - time.monotonic(), 0.0))
+while (now := time.monotonic()) < begin + seconds:
+    ticket = gate.enter(now)
+    if ticket.admitted:
+        admitted.append(now)
+    else:
+        time.sleep(ticket.wait_s)
+gates.close()
+print(json.dumps(admitted))
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet_redis() -> Iterator[RedisContainer]:
+    """A server that these tests may break, and heal again."""
+    with RedisContainer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(fleet_redis: RedisContainer) -> str:
+    return fleet_redis.url
+
+
+@pytest.fixture
+def server(redis_url: str) -> Iterator[Redis]:
+    client = Redis.from_url(redis_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def service(request: pytest.FixtureRequest) -> str:
+    return request.node.name[:60]
+
+
+def worst_excess(admitted: list[float], rate: float, burst: float) -> float:
+    """Return by how many messages the fullest of all windows exceeds rate * w + burst."""
+    worst, lowest = -burst, float("inf")
+    for count, at in enumerate(sorted(admitted)):
+        level = count - rate * at
+        lowest = min(lowest, level)
+        worst = max(worst, level - lowest + 1 - burst)
+    return worst
+
+
+def test_four_processes_share_a_limit_exactly_fairly_and_with_few_calls(server: Redis, redis_url: str) -> None:
+    seconds, begin = 6.0, time.monotonic() + 3.0
+    arguments = [redis_url, "four", "400", "40", str(begin), str(seconds)]
+    with ExitStack() as stack:
+        members = [
+            stack.enter_context(
+                subprocess.Popen([sys.executable, "-c", MEMBER, *arguments], stdout=subprocess.PIPE, text=True)
+            )
+            for _ in range(MEMBERS)
+        ]
+        time.sleep(max(begin - time.monotonic(), 0.0))
+        server.config_resetstat()
+        told = [json.loads(member.communicate(timeout=60)[0]) for member in members]
+    counts = [len(each) for each in told]
+    everything = [at for each in told for at in each]
+    wanted = 400.0 * seconds
+    assert worst_excess(everything, 400.0, 40) <= MEMBERS * HOLDS
+    assert sum(counts) >= 0.95 * wanted, counts
+    assert max(counts) / min(counts) <= 1.2, counts
+    stats: Any = server.info("commandstats")
+    leases = sum(counts) / (0.1 * 400.0 / MEMBERS)
+    signs_of_life = MEMBERS * (seconds / 0.5 + 1)
+    assert stats["cmdstat_evalsha"]["calls"] <= 1.2 * leases + signs_of_life
+
+
+class Member:
+    """One process's gates, in this process."""
+
+    def __init__(self, url: str, service: str, rule: RateRule = RATE) -> None:
+        fleet = FleetSettings(service, url)
+        lane = LaneSettings(Lane.SHADOW, {}, {}, WorkerSettings(), rule, {}, {}, {}, {}, {}, fleet)
+        self.gates = Gates(lane, Listeners())
+        self.gate = self.gates.gate(COMMAND)
+        self.admitted: list[float] = []
+        self.gate.enter(time.monotonic())
+        assert self.gates._clerk is not None
+        self.clerk: Clerk = self.gates._clerk
+
+    def ask(self, seconds: float) -> int:
+        """Take all that is admitted for a while; return how much that was."""
+        before, end = len(self.admitted), time.monotonic() + seconds
+        while (now := time.monotonic()) < end:
+            ticket = self.gate.enter(now)
+            if ticket.admitted:
+                self.admitted.append(now)
+            else:
+                time.sleep(min(ticket.wait_s, 0.05))
+        return len(self.admitted) - before
+
+
+@pytest.fixture
+def member(server: Redis, redis_url: str, service: str) -> Iterator[Callable[..., Member]]:
+    made: list[Member] = []
+
+    def make(rule: RateRule = RATE) -> Member:
+        made.append(Member(redis_url, service, rule))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.gates.close()
+
+
+def asking_together(members: list[Member], seconds: float) -> None:
+    threads = [threading.Thread(target=each.ask, args=[seconds]) for each in members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_the_thread_that_decides_never_talks_to_redis(member: Callable[..., Member]) -> None:
+    one = member()
+    script, askers = one.clerk._script, set()
+
+    def asked(**call: Any) -> Any:
+        askers.add(threading.current_thread().name)
+        return script(**call)
+
+    one.clerk._script = asked
+    assert one.ask(1.0) > 0
+    assert askers == {"shadow-clerk"}
+
+
+BREAKS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
+    "READONLY": (lambda server: server.replicaof("127.0.0.1", "1"), lambda server: server.replicaof("NO", "ONE")),
+    "OOM": (lambda server: server.config_set("maxmemory", 1), lambda server: server.config_set("maxmemory", 0)),
+    "slow": (lambda server: server.client_pause(60_000), lambda server: server.client_unpause()),
+}
+
+
+@pytest.mark.parametrize("kind", BREAKS)
+def test_whatever_redis_says_is_the_same_each_goes_by_its_share_and_comes_back(
+    member: Callable[..., Member], server: Redis, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "shadowstream.gate")
+    members = [member() for _ in range(2)]
+    until(lambda: all(each.clerk._members == 2 for each in members))
+    asking_together(members, 0.5)
+    fail, heal = BREAKS[kind]
+    fail(server)
+    try:
+        until(lambda: all(each.clerk._away for each in members))
+        asking_together(members, SILENT_S)
+        alone = time.monotonic()
+        asking_together(members, 2.0)
+    finally:
+        heal(server)
+    for each in members:
+        share = sum(at >= alone for at in each.admitted)
+        assert 0.8 * 400 <= share <= 200 * 2.0 + 20 + 1, "half of the rate for two seconds"
+    until(lambda: not any(each.clerk._away for each in members))
+    back = time.monotonic()
+    asking_together(members, 1.0)
+    everything = [at for each in members for at in each.admitted]
+    assert sum(at >= back for at in everything) >= 0.8 * 400
+    assert worst_excess(everything, 400.0, 40) <= 2 * (2 * 0.1 * 200.0) + 40
+    lines = [record.message.split()[0] for record in caplog.records]
+    assert sorted(lines) == ["limits_not_shared"] * 2 + ["limits_shared_again"] * 2
+
+
+def test_a_forgotten_script_is_loaded_again_and_nobody_notices(member: Callable[..., Member], server: Redis) -> None:
+    one = member()
+    one.ask(0.3)
+    server.script_flush()
+    one.ask(0.5)
+    assert one.ask(0.5) >= 0.9 * 200
+    assert not one.clerk._away
+
+
+def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., Member], server: Redis) -> None:
+    one = member()
+    for _ in range(10):
+        one.ask(0.1)
+        server.flushall()
+    assert worst_excess(one.admitted, 400.0, 40) <= 2 * 0.1 * 400.0
+
+
+def test_a_dead_redis_is_logged_once_and_not_on_every_try(
+    own_redis: RedisContainer, caplog: pytest.LogCaptureFixture, service: str
+) -> None:
+    one = Member(own_redis.url, service)
+    try:
+        until(lambda: one.clerk._members == 1)
+        own_redis.kill()
+        until(lambda: one.clerk._away)
+        tries = Tries(one.clerk)
+        until(lambda: tries.made >= 4)
+        assert [record.message.split()[0] for record in caplog.records if "limits" in record.message] == [
+            "limits_not_shared"
+        ]
+    finally:
+        one.gates.close()
+
+
+class Tries:
+    """Counts what a clerk asks."""
+
+    def __init__(self, clerk: Clerk) -> None:
+        self.made = 0
+        self._script = clerk._script
+        clerk._script = self
+
+    def __call__(self, **call: Any) -> Any:
+        self.made += 1
+        return self._script(**call)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._script, name)
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_timeout(own_redis: RedisContainer, service: str) -> None:
+    one = Member(own_redis.url, service)
+    try:
+        until(lambda: one.clerk._members == 1)
+        own_redis.pause()
+        until(lambda: one.clerk._away)
+        own_redis.unpause()
+        until(lambda: not one.clerk._away)
+    finally:
+        one.gates.close()
+
+
+@contextmanager
+def cut_off(one: Member) -> Iterator[None]:
+    """Let nothing of a member's come through."""
+    script = one.clerk._script
+
+    def fail(**_: Any) -> Any:
+        raise ConnectionError("cut off")
+
+    one.clerk._script = fail
+    try:
+        yield
+    finally:
+        one.clerk._script = script
+
+
+def test_a_process_that_is_cut_off_waits_until_the_others_know(member: Callable[..., Member]) -> None:
+    members = [member() for _ in range(2)]
+    until(lambda: all(each.clerk._members == 2 for each in members))
+    asking_together(members, 0.5)
+    with cut_off(members[0]):
+        asking_together(members, 2 * SILENT_S)
+    asking_together(members, 1.0)
+    everything = [at for each in members for at in each.admitted]
+    assert worst_excess(everything, 400.0, 40) <= 2 * (2 * 0.1 * 200.0)
+
+
+def test_whoever_never_heard_of_the_others_admits_nothing(service: str) -> None:
+    one = Member("redis://127.0.0.1:1/0", service)
+    try:
+        assert one.ask(SILENT_S + 0.5) == 0
+    finally:
+        one.gates.close()
+
+
+def test_whoever_leaves_is_not_counted_any_more(member: Callable[..., Member]) -> None:
+    members = [member() for _ in range(2)]
+    until(lambda: all(each.clerk._members == 2 for each in members))
+    members[0].gates.close()
+    until(lambda: members[1].clerk._members == 1)

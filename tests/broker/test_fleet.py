@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 COMMAND = "voucher.claim"
 MEMBERS = 4
 RATE = RateRule(hard_per_s=400.0, burst=40, fleet=True)
-HOLDS = 2 * 0.1 * 400.0 / MEMBERS
-"""Messages that a member holds at most: the batch of law 14."""
+HELD = [2 * 0.1 * 400.0 / known for known in range(1, MEMBERS + 1)]
+"""Messages that members hold at most, the batch of law 14: who comes first knows of nobody else yet."""
 
 MEMBER = """
 import json, sys, time
@@ -108,7 +108,7 @@ def test_four_processes_share_a_limit_exactly_fairly_and_with_few_calls(server: 
     counts = [len(each) for each in told]
     everything = [at for each in told for at in each]
     wanted = 400.0 * seconds
-    assert worst_excess(everything, 400.0, 40) <= MEMBERS * HOLDS
+    assert worst_excess(everything, 400.0, 40) <= sum(HELD)
     assert sum(counts) >= 0.95 * wanted, counts
     assert max(counts) / min(counts) <= 1.2, counts
     stats: Any = server.info("commandstats")
@@ -179,7 +179,7 @@ def test_the_thread_that_decides_never_talks_to_redis(member: Callable[..., Memb
 BREAKS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
     "READONLY": (lambda server: server.replicaof("127.0.0.1", "1"), lambda server: server.replicaof("NO", "ONE")),
     "OOM": (lambda server: server.config_set("maxmemory", 1), lambda server: server.config_set("maxmemory", 0)),
-    "slow": (lambda server: server.client_pause(60_000), lambda server: server.client_unpause()),
+    "slow": (lambda server: server.client_pause(60_000, all=False), lambda server: server.client_unpause()),
 }
 
 

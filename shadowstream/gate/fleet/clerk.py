@@ -117,6 +117,7 @@ class Clerk:
                 *(self._member, repr(rate_per_s), burst, wanted),
                 *(int(each * US) for each in (AHEAD_S, SILENT_S, FORGOTTEN_S)),
                 int(stock is not None and stock.alone),
+                0 if stock is None else int(stock.ahead_s(self._now()) * US),
             ],
         )
         return int(granted), int(wait_us), int(members)

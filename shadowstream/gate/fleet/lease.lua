@@ -10,6 +10,7 @@
 -- KEYS[1]  the bucket             KEYS[2]  the members, by when they were last heard of
 -- ARGV     1 member  2 rate per s  3 burst  4 messages wanted  5 how far ahead is reserved, us
 --          6 silent after, us  7 forgotten after, us  8 "1" from a member that went by its own share until now
+--          9 how far ahead this member's last lease lies, us
 -- Returns  {messages, us to wait until they are earned (none: until it is worth asking again), members known}
 
 local clock = redis.call('TIME')
@@ -28,9 +29,9 @@ end
 local heard = redis.call('ZCOUNT', KEYS[2], string.format('%.0f', now - silent), '+inf')
 local each = 1000000 * known / (rate * heard)
 
--- A bucket that is not there was lost, or is new: nobody knows what was admitted a moment ago, so its burst is gone.
--- So it is after a time in which members went by their own shares.
-local drained = tonumber(redis.call('GET', KEYS[1])) or now
+-- A bucket that is not there was lost, or is new: nobody knows what was admitted a moment ago, so its burst is gone, and
+-- what this member still holds counts. So it is after a time in which members went by their own shares.
+local drained = tonumber(redis.call('GET', KEYS[1])) or now + tonumber(ARGV[9])
 if ARGV[8] == '1' and drained < now then
     drained = now
 end

@@ -37,6 +37,7 @@ class Stock:
         "_asked",
         "_coming_s",
         "_from_share",
+        "_last_good",
         "_leases",
         "_none_until",
         "_nudge",
@@ -54,6 +55,8 @@ class Stock:
         self._nudge = nudge
         self._leases: deque[list[float]] = deque()
         """Messages left and the monotonic second from which they are good; the gate takes, the clerk appends."""
+        self._last_good = -inf
+        """Monotonic second from which the last lease is good; the clerk's own, for the gate may use that up meanwhile."""
         self._none_until = -inf
         """Monotonic second before which nothing is to be had."""
         self._coming_s = COMING_S
@@ -117,6 +120,10 @@ class Stock:
         """Return how many messages to lease now: one lease is used while the next one is fetched."""
         return self.size if self._asked and len(self._leases) < HELD and now >= self._none_until else 0
 
+    def ahead_s(self, now: float) -> float:
+        """Return the seconds until the last lease is good."""
+        return max(self._last_good - now, 0.0)
+
     def again_s(self, now: float) -> float:
         """Return the seconds until it wants something that it cannot have now."""
         waits = self._asked and len(self._leases) < HELD
@@ -129,6 +136,7 @@ class Stock:
         self.size = max(1, min(int(LEASE_S * self.rate_per_s / self.members), LARGEST))
         if messages:
             self._leases.append([float(messages), good_from])
+            self._last_good = good_from
         else:
             self._none_until = good_from
         self._asked = len(self._leases) < HELD

@@ -40,8 +40,12 @@ if TYPE_CHECKING:
 __all__ = ["Commits"]
 
 LEVELS_EVERY_S = 1.0
-ANSWER_S = 10.0
-"""How long an answer to a commit is waited for before what is finished by then is committed."""
+ANSWER_S = 65.0
+"""How long an answer to a commit is waited for before what is finished by then is committed all the same.
+
+Longer than the client's `socket.timeout.ms`: by then it has given up, or is not going to say. While the brokers take no
+commit nothing is won by saying another one, and whatever the client kept would be said after it.
+"""
 AGAIN_S = 0.1
 
 

@@ -56,7 +56,7 @@ class Stock:
         self._leases: deque[list[float]] = deque()
         """Messages left and the monotonic second from which they are good; the gate takes, the clerk appends."""
         self._last_good = -inf
-        """Monotonic second from which the last lease is good; the clerk's own, for the gate may use that up meanwhile."""
+        """Monotonic second from which the last lease is good; the gate may have used it up since."""
         self._none_until = -inf
         """Monotonic second before which nothing is to be had."""
         self._coming_s = COMING_S

@@ -112,6 +112,7 @@ def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Prob
         shadow=shadow,
         shadow_problems=problems,
         warnings=tuple(text for lane in lanes for text in warnings(layers, lane, mark.trust)),
+        fleet=_fleet(layers),
         layers=layers,
     )
 

@@ -230,6 +230,8 @@ class FleetSettings:
     """Where Redis is."""
     timeout_s: float = 0.05
     """After how long without an answer it counts as not reachable."""
+    lease: bool = False
+    """Whether shadow runs only while its run has a lease (`shadowstream arm`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +284,8 @@ class Settings:
     shadow: LaneSettings | None
     shadow_problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    fleet: FleetSettings | None = None
+    """What the shadow lane's processes share; also when that lane is off, for whoever wants to stop it."""
     layers: Layers | None = field(default=None, repr=False, compare=False)
     """What the values were resolved from, for ``config explain``."""
 

@@ -118,6 +118,14 @@ def _trust(layers: Layers, _lane: Lane, given: Given | None) -> Resolved | None:
     return Resolved(Trust.OPEN, None, "marks are open because mark.keys has no keys", computed=True)
 
 
+def _lease(layers: Layers, _lane: Lane, given: Given | None) -> Resolved | None:
+    if given is not None:
+        return None
+    signed = resolved(layers, "mark", "", "trust", Lane.NORMAL).value is Trust.SIGNED
+    why = "runs need a lease because marks are signed" if signed else "runs need no lease because marks are not signed"
+    return Resolved(signed, None, why, computed=True)
+
+
 Special = Callable[[Layers, Lane, Given | None], Resolved | None]
 SPECIAL: Mapping[tuple[str, str], Special] = MappingProxyType(
     {
@@ -127,6 +135,7 @@ SPECIAL: Mapping[tuple[str, str], Special] = MappingProxyType(
         ("worker", "nice"): _nice,
         ("worker", "metrics_port"): _port,
         ("mark", "trust"): _trust,
+        ("fleet", "lease"): _lease,
     }
 )
 

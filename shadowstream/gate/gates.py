@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from shadowstream.errors import SetupError
 from shadowstream.events import HotKeys
 from shadowstream.gate.chain import Stages, folded
-from shadowstream.gate.fleet import Clerk
+from shadowstream.gate.fleet import Clerk, RunGate, Runs
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, Verdict
 
 if TYPE_CHECKING:
     from pybreaker import CircuitBreaker
 
-    from shadowstream.config.model import LaneSettings, RateRule
+    from shadowstream.config.model import FleetSettings, LaneSettings, RateRule
     from shadowstream.events import GateLevel, Listeners
     from shadowstream.gate.fleet import Stock
     from shadowstream.gate.keys.gate import Finder
@@ -55,10 +55,11 @@ class Gates:
             gate = self._made.get((command, on_refusal))
             if gate is None:
                 gate = self._made[command, on_refusal] = folded(self._of(command), on_refusal)
+            runs = self._runs()
         limit = None if values is None else self.keyed(command)
-        if limit is None or values is None:
-            return gate
-        return KeyedGate(gate, limit, values(limit.fields), on_refusal)
+        if limit is not None and values is not None:
+            gate = KeyedGate(gate, limit, values(limit.fields), on_refusal)
+        return gate if runs is None else RunGate(gate, runs, on_refusal)
 
     def keyed(self, command: str) -> KeyedLimit | None:
         """Return the command's limit for each value of some fields, None when it has none."""
@@ -97,9 +98,17 @@ class Gates:
         fleet = self._settings.fleet
         if fleet is None or not rate.fleet or rate.hard_per_s is None:
             return None
+        return self._known(fleet).stock(command, rate)
+
+    def _runs(self) -> Runs | None:
+        """Return which runs may go on; None where they need no lease. Called with the lock held."""
+        fleet = self._settings.fleet
+        return self._known(fleet).runs if fleet is not None and fleet.lease else None
+
+    def _known(self, fleet: FleetSettings) -> Clerk:
         if self._clerk is None:
             self._clerk = Clerk(self._settings.lane, fleet)
-        return self._clerk.stock(command, rate)
+        return self._clerk
 
     def close(self) -> None:
         """Leave what is shared with other processes."""

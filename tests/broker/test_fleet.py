@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -163,15 +163,17 @@ def asking_together(members: list[Member], seconds: float) -> None:
         thread.join()
 
 
-def test_the_thread_that_decides_never_talks_to_redis(member: Callable[..., Member]) -> None:
+def test_the_thread_that_decides_never_talks_to_redis(
+    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = member()
-    script, askers = one.clerk._script, set()
+    call, askers = one.clerk._call, set()
 
-    def asked(**call: Any) -> Any:
+    def asked(*what: Any, **more: Any) -> Any:
         askers.add(threading.current_thread().name)
-        return script(**call)
+        return call(*what, **more)
 
-    one.clerk._script = asked
+    monkeypatch.setattr(one.clerk, "_call", asked)
     assert one.ask(1.0) > 0
     assert askers == {"shadow-clerk"}
 
@@ -189,12 +191,12 @@ def test_whatever_redis_says_is_the_same_each_goes_by_its_share_and_comes_back(
 ) -> None:
     caplog.set_level(logging.WARNING, "shadowstream.gate")
     members = [member() for _ in range(2)]
-    until(lambda: all(each.clerk._members == 2 for each in members))
+    until(lambda: all(each.clerk.members == 2 for each in members))
     asking_together(members, 0.5)
     fail, heal = BREAKS[kind]
     fail(server)
     try:
-        until(lambda: all(each.clerk._away for each in members))
+        until(lambda: all(each.clerk.away for each in members))
         asking_together(members, SILENT_S)
         alone = time.monotonic()
         asking_together(members, 2.0)
@@ -203,7 +205,7 @@ def test_whatever_redis_says_is_the_same_each_goes_by_its_share_and_comes_back(
     for each in members:
         share = sum(at >= alone for at in each.admitted)
         assert 0.8 * 400 <= share <= 200 * 2.0 + 20 + 1, "half of the rate for two seconds"
-    until(lambda: not any(each.clerk._away for each in members))
+    until(lambda: not any(each.clerk.away for each in members))
     back = time.monotonic()
     asking_together(members, 1.0)
     everything = [at for each in members for at in each.admitted]
@@ -219,7 +221,7 @@ def test_a_forgotten_script_is_loaded_again_and_nobody_notices(member: Callable[
     server.script_flush()
     one.ask(0.5)
     assert one.ask(0.5) >= 0.9 * 200
-    assert not one.clerk._away
+    assert not one.clerk.away
 
 
 def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., Member], server: Redis) -> None:
@@ -231,15 +233,17 @@ def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., M
 
 
 def test_a_dead_redis_is_logged_once_and_not_on_every_try(
-    own_redis: RedisContainer, caplog: pytest.LogCaptureFixture, service: str
+    own_redis: RedisContainer, caplog: pytest.LogCaptureFixture, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = Member(own_redis.url, service)
     try:
-        until(lambda: one.clerk._members == 1)
+        until(lambda: one.clerk.members == 1)
         own_redis.kill()
-        until(lambda: one.clerk._away)
-        tries = Tries(one.clerk)
-        until(lambda: tries.made >= 4)
+        until(lambda: one.clerk.away)
+        tries: list[str] = []
+        call = one.clerk._call
+        monkeypatch.setattr(one.clerk, "_call", lambda name, **more: tries.append(name) or call(name, **more))
+        until(lambda: len(tries) >= 4)
         assert [record.message.split()[0] for record in caplog.records if "limits" in record.message] == [
             "limits_not_shared"
         ]
@@ -247,54 +251,30 @@ def test_a_dead_redis_is_logged_once_and_not_on_every_try(
         one.gates.close()
 
 
-class Tries:
-    """Counts what a clerk asks."""
-
-    def __init__(self, clerk: Clerk) -> None:
-        self.made = 0
-        self._script = clerk._script
-        clerk._script = self
-
-    def __call__(self, **call: Any) -> Any:
-        self.made += 1
-        return self._script(**call)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._script, name)
-
-
 def test_a_server_that_says_nothing_is_given_up_after_the_timeout(own_redis: RedisContainer, service: str) -> None:
     one = Member(own_redis.url, service)
     try:
-        until(lambda: one.clerk._members == 1)
+        until(lambda: one.clerk.members == 1)
         own_redis.pause()
-        until(lambda: one.clerk._away)
+        until(lambda: one.clerk.away)
         own_redis.unpause()
-        until(lambda: not one.clerk._away)
+        until(lambda: not one.clerk.away)
     finally:
         one.gates.close()
 
 
-@contextmanager
-def cut_off(one: Member) -> Iterator[None]:
-    """Let nothing of a member's come through."""
-    script = one.clerk._script
-
-    def fail(**_: Any) -> Any:
-        raise ConnectionError("cut off")
-
-    one.clerk._script = fail
-    try:
-        yield
-    finally:
-        one.clerk._script = script
+def not_there(*_: Any, **__: Any) -> Any:
+    raise ConnectionError("cut off")
 
 
-def test_a_process_that_is_cut_off_waits_until_the_others_know(member: Callable[..., Member]) -> None:
+def test_a_process_that_is_cut_off_waits_until_the_others_know(
+    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
     members = [member() for _ in range(2)]
-    until(lambda: all(each.clerk._members == 2 for each in members))
+    until(lambda: all(each.clerk.members == 2 for each in members))
     asking_together(members, 0.5)
-    with cut_off(members[0]):
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(members[0].clerk, "_call", not_there)
         asking_together(members, 2 * SILENT_S)
     asking_together(members, 1.0)
     everything = [at for each in members for at in each.admitted]
@@ -311,6 +291,6 @@ def test_whoever_never_heard_of_the_others_admits_nothing(service: str) -> None:
 
 def test_whoever_leaves_is_not_counted_any_more(member: Callable[..., Member]) -> None:
     members = [member() for _ in range(2)]
-    until(lambda: all(each.clerk._members == 2 for each in members))
+    until(lambda: all(each.clerk.members == 2 for each in members))
     members[0].gates.close()
-    until(lambda: members[1].clerk._members == 1)
+    until(lambda: members[1].clerk.members == 1)

@@ -1,4 +1,4 @@
-"""Fetches leases from Redis, in a thread of its own: no decision ever waits for it.
+"""Fetches leases from Redis, and hears which runs may go on, in a thread of its own: no decision ever waits for it.
 
 It is the only one that talks to Redis. Whatever Redis does (is dead, hangs, is loading, is read-only, has forgotten the
 script or everything), it is one thing here: not reachable. Then each member goes by its own share of each limit, from
@@ -15,11 +15,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from shadowstream.errors import SetupError
+from shadowstream.gate.fleet.places import Places, connected, script
+from shadowstream.gate.fleet.runs import Runs
 from shadowstream.gate.fleet.stock import Stock
 from shadowstream.gate.rate import default_burst
 
@@ -33,6 +33,8 @@ __all__ = ["Clerk"]
 
 log = logging.getLogger("shadowstream.gate")
 
+LEASE: Final = "lease.lua"
+BEAT: Final = "beat.lua"
 BEAT_S: Final = 0.5
 """How often a sign of life is given."""
 SILENT_S: Final = 2.0
@@ -48,20 +50,26 @@ US: Final = 1_000_000
 
 
 class Clerk:
-    """Keeps the stocks of one lane's shared limits filled; begins with the first of them."""
+    """Keeps one lane's stocks filled and its runs known; begins with the object."""
 
     def __init__(self, lane: Lane, fleet: FleetSettings, now: Callable[[], float] = time.monotonic) -> None:
         self._lane, self._fleet, self._now = lane, fleet, now
         self._member = uuid4().hex
-        self._script = _script(fleet)
-        self._place = f"{{{fleet.service}.{lane}}}"
-        """In braces, so that a Redis Cluster keeps all of it in one slot."""
+        self._client = connected(fleet)
+        self._scripts = {name: script(self._client, name) for name in (LEASE, BEAT)}
+        self._places = Places(fleet, lane)
+        self.runs = Runs()
+        """The runs that may go on."""
         self._stocks: dict[str, Stock] = {}
         self._wake, self._ended = threading.Event(), threading.Event()
-        self._members = 0
+        self._beat_at = 0.0
+        self._kills = 0
+        """The last kill that was seen."""
+        self.members = 0
         """As many as were known at the last answer; 0: there was none."""
         self._heard_at = 0.0
-        self._away = False
+        self.away = False
+        """Whether nobody answers."""
         self._again_s = AGAIN_S
         self._thread = threading.Thread(target=self._run, name=f"{lane}-clerk", daemon=True)
         self._thread.start()
@@ -80,96 +88,97 @@ class Clerk:
         self._thread.join(10 * self._fleet.timeout_s)
 
     def _run(self) -> None:
-        beat_at = 0.0
         while not self._ended.is_set():
-            now = self._now()
-            wanting = [(stock, wanted) for stock in self._stocks.values() if (wanted := stock.wanted(now))]
-            if wanting or now >= beat_at:
-                beat_at = now + BEAT_S
-                self._fetch(wanting or [(None, 0)])
-            self._wake.wait(self._rest_s(beat_at))
+            try:
+                self._work()
+            except Exception as error:  # noqa: BLE001 - the client raises of many kinds, and all mean that nobody answers
+                self._unanswered(error)
+            self._wake.wait(self._rest_s())
             self._wake.clear()
         self._leave()
 
-    def _rest_s(self, beat_at: float) -> float:
+    def _work(self) -> None:
+        """Do what is due: fetch what is wanted, give a sign of life."""
+        now = self._now()
+        for stock in self._stocks.values():
+            if wanted := stock.wanted(now):
+                self._fetch(stock, wanted)
+        if now >= self._beat_at:
+            self._beat()
+
+    def _rest_s(self) -> float:
         """Return for how long nothing needs to be done, unless somebody wants something."""
-        if self._away:
+        now = self._now()
+        if self.away:
             # Nobody's wish makes a dead server answer sooner.
             self._ended.wait(self._again_s)
+            self._beat_at = 0.0
             return 0.0
-        now = self._now()
         if any(stock.wanted(now) for stock in self._stocks.values()):
             return 0.0
-        return min([max(beat_at - now, 0.0), *(stock.again_s(now) for stock in self._stocks.values())])
+        return min([max(self._beat_at - now, 0.0), *(stock.again_s(now) for stock in self._stocks.values())])
 
-    def _fetch(self, wanting: list[tuple[Stock, int]] | list[tuple[None, int]]) -> None:
-        try:
-            for stock, wanted in wanting:
-                self._answered(stock, *self._asked(stock, wanted))
-        except Exception as error:  # noqa: BLE001 - the client raises of many kinds, and all mean that nobody answers
-            self._unanswered(error)
-
-    def _asked(self, stock: Stock | None, wanted: int) -> tuple[int, int, int]:
-        command, rate_per_s, burst = ("", 0.0, 0) if stock is None else (stock.command, stock.rate_per_s, stock.burst)
-        granted, wait_us, members = self._script(
-            keys=[f"{self._place}:rate:{command}", f"{self._place}:members"],
+    def _fetch(self, stock: Stock, wanted: int) -> None:
+        granted, wait_us, members = self._call(
+            LEASE,
+            keys=[self._places.rate(stock.command), self._places.members],
             args=[
-                *(self._member, repr(rate_per_s), burst, wanted),
+                *(self._member, repr(stock.rate_per_s), stock.burst, wanted),
                 *(int(each * US) for each in (AHEAD_S, SILENT_S, FORGOTTEN_S)),
-                int(stock is not None and stock.alone),
-                0 if stock is None else int(stock.ahead_s(self._now()) * US),
+                int(stock.alone),
+                int(stock.ahead_s(self._now()) * US),
             ],
         )
-        return int(granted), int(wait_us), int(members)
+        self._answered(int(members))
+        stock.leased(int(granted), self._heard_at + int(wait_us) / US, self.members)
 
-    def _answered(self, stock: Stock | None, granted: int, wait_us: int, members: int) -> None:
-        self._heard_at = now = self._now()
-        self._members = members
-        if self._away:
-            self._away, self._again_s = False, AGAIN_S
+    def _beat(self) -> None:
+        places = self._places
+        members, kills, *told = self._call(
+            BEAT,
+            keys=[places.members, places.runs, places.kills, places.seen],
+            args=[self._member, int(FORGOTTEN_S * US), self._kills],
+        )
+        self._answered(int(members))
+        runs = {run: int(left_us) / US for run, left_us in zip(told[::2], told[1::2], strict=True)}
+        self.runs.heard(runs, self._heard_at)
+        # Whoever killed waits to hear that it was seen.
+        self._beat_at = self._heard_at + (BEAT_S if int(kills) == self._kills else 0.0)
+        self._kills = int(kills)
+
+    def _call(self, name: str, keys: list[str], args: list[object]) -> list[str]:
+        """Call one of our scripts; nobody else talks to Redis."""
+        answer: list[str] = self._scripts[name](keys=keys, args=args)
+        return answer
+
+    def _answered(self, members: int) -> None:
+        self._heard_at = self._now()
+        self.members = members
+        if self.away:
+            self.away, self._again_s = False, AGAIN_S
             log.warning("limits_shared_again lane=%s members=%d", self._lane, members)
             for each in self._stocks.values():
                 each.go_together()
-        if stock is not None:
-            stock.leased(granted, now + wait_us / US, members)
 
     def _unanswered(self, error: Exception) -> None:
         now = self._now()
         self._again_s = min(2 * self._again_s, LONGEST_AGAIN_S)
-        if not self._away:
-            self._away = True
+        if not self.away:
+            self.away = True
             log.error(
                 "limits_not_shared lane=%s members=%d error=%r: each goes by its share until Redis answers, for %d s at"
                 " most; see to `fleet: url`",
-                *(self._lane, self._members, error, FORGOTTEN_S),
+                *(self._lane, self.members, error, FORGOTTEN_S),
             )
         silent_s = now - self._heard_at
         for stock in self._stocks.values():
-            if self._members and SILENT_S < silent_s < FORGOTTEN_S:
+            if self.members and SILENT_S < silent_s < FORGOTTEN_S:
                 stock.go_alone(now)
             else:
                 stock.stand_still()
 
     def _leave(self) -> None:
         try:
-            self._script.registered_client.zrem(f"{self._place}:members", self._member)
+            self._client.zrem(self._places.members, self._member)
         except Exception as error:  # noqa: BLE001 - as above
             log.info("fleet_not_left lane=%s error=%r", self._lane, error)
-
-
-def _script(fleet: FleetSettings) -> Any:  # noqa: ANN401 - the client's own, an extra
-    try:
-        from redis import Redis
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
-    except ImportError as missing:
-        raise SetupError(
-            "shared limits need redis, which is not installed; run `pip install 'shadowstream[redis]'`"
-        ) from missing
-    client = Redis.from_url(
-        fleet.url,
-        socket_timeout=fleet.timeout_s,
-        socket_connect_timeout=fleet.timeout_s,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return client.register_script(files(__package__).joinpath("lease.lua").read_text(encoding="utf-8"))

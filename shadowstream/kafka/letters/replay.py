@@ -19,7 +19,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message as RawMessage
 
-    from shadowstream.config import Settings
+    from shadowstream.config import LaneSettings, Settings
     from shadowstream.kafka.letters.box import Box
     from shadowstream.kafka.letters.letter import Letter
     from shadowstream.kafka.letters.reading import Span
@@ -141,7 +141,7 @@ class Replay:
         self._box, self._orders = box, orders
         self._rates = ours.rates
         self._marks = mark_reader(settings.mark)
-        self._pace = Pace(orders.rate_per_s, Gates(ours, Listeners()) if box.lane is Lane.SHADOW else None)
+        self._pace = Pace(orders.rate_per_s, _limits(ours) if box.lane is Lane.SHADOW else None)
         self._client = producer_of(ours, **{"transactional.id": None})
         self._reader = BoxReader(settings, box)
         self._tally = Tally()
@@ -351,3 +351,9 @@ class Replay:
         self._flushed()
         with suppress(BrokerError):
             self._reader.commit(span)
+
+
+def _limits(ours: LaneSettings) -> Gates:
+    """Return the lane's limits; whether a run may go on is asked when its messages are handled."""
+    fleet = None if ours.fleet is None else replace(ours.fleet, lease=False)
+    return Gates(replace(ours, fleet=fleet), Listeners())

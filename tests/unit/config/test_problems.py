@@ -314,3 +314,16 @@ def test_a_shared_rate_is_shadow_s_and_normal_has_no_place_to_ask(loaded):
     assert (shadow.fleet.service, shadow.fleet.timeout_s) == ("uservoucher", 0.02)
     assert [lane.rate("a").fleet for lane in (normal, shadow)] == [False, True]
     assert "pw" not in repr(settings)
+
+
+KEYS = "keys: [{id: k1, secret_env: K}]"
+
+
+@pytest.mark.parametrize(
+    ("mark", "lease", "needed"),
+    [("", "", False), (KEYS, "", True), (KEYS, "lease: false", False), ("", "lease: true", True)],
+)
+def test_runs_need_a_lease_where_marks_are_signed_unless_it_is_said_otherwise(loaded, mark, lease, needed):
+    settings = loaded(f"mark: {{{mark}}}\nfleet: {{url: 'redis://h:1', {lease}}}", {"K": "secret-0123456789abcdef"})
+    assert settings.fleet.lease is needed
+    assert settings.of(Lane.SHADOW).fleet == settings.fleet

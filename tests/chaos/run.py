@@ -195,5 +195,6 @@ class Ground:
             calm_stops=self._calm,
             final=self._final,
             keyed=frozenset({self.sources[1].topic}),
+            parking=frozenset({self.sources[1].topic}),
             troubles=[*self.fleet.troubles, *self.fleet.died()],
         )

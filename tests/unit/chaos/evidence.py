@@ -28,6 +28,7 @@ def sound() -> Evidence:
         copies={"dlq": Counter(), "quarantine": Counter(), "parked": Counter()},
         commits=[],
         keyed=frozenset({KEYED}),
+        parking=frozenset({KEYED}),
     )
     for topic in (TOPIC, KEYED):
         offsets = count()

@@ -129,6 +129,21 @@ def test_order_is_asked_for_per_key_where_that_is_promised(apart: int, laws: set
     assert found(evidence) == laws
 
 
+@pytest.mark.parametrize(("lane", "killed"), [("s", True), ("s", False), ("n", True)])
+def test_a_shadow_message_may_have_been_parked_by_a_process_that_was_killed(lane: str, *, killed: bool) -> None:
+    evidence = sound()
+    ours = [each for each in evidence.log if each.topic == KEYED and each.order.lane == lane]
+    first, overtaking = ours[0], ours[4]
+    without(evidence, first)
+    evidence.journals.entries.append(entry(first, at_ns=evidence.acked[overtaking.order.number].at_ns + 2))
+    evidence.commits.clear()
+    if killed:
+        evidence.journals.closed.clear()
+
+    excused = lane == "s" and killed
+    assert (law(oracle.order_is_kept) in found(evidence)) is not excused
+
+
 def test_a_repeated_message_breaks_no_order() -> None:
     evidence = sound()
     again = some(evidence, "n")

@@ -36,6 +36,10 @@ LIMITERS: Final = Side("limiters", frozenset())
 """Other limiters and breakers, in one environment: they are asked in process, and need no broker."""
 
 
+UNLIKE: Final = frozenset({"pybreaker", "aiolimiter"})
+"""Not compared as limiters: one is none, the other waits on one event loop, and no thread may ask it."""
+
+
 def decisions(_ground: Ground | None, options: Options) -> Measured:
     """Measure (d), which needs no broker and has one length only."""
     say(f"(d) gate decisions{', at full length' if options.quick else ''}")
@@ -47,7 +51,7 @@ def decisions(_ground: Ground | None, options: Options) -> Measured:
     rows = [Row(named.get(kind, kind), ns, "ns", wanted.get(kind), "at most") for kind, ns in figures.items()]
     rows += [Row(kind, ns, "ns") for kind, ns in others.items()]
     breaker = others["pybreaker"]
-    next_best = min(ns for kind, ns in others.items() if kind != "pybreaker")
+    next_best = min(ns for kind, ns in others.items() if kind not in UNLIKE)
     rows.append(Row("rate: the next best by ours", next_best / figures["rate"], "ratio", 1.0))
     rows.append(Row("breaker: pybreaker by ours", breaker / figures["breaker"], "ratio", 1.0))
     return rows, {**found, "others_ns_per_decision": others}

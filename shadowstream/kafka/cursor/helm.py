@@ -6,8 +6,12 @@ the next itself. When it carries for longer than a moment, the owner takes the h
 (``test_a_hand_that_carries_for_long_is_relieved_and_polling_goes_on``). So one thread polls at a time, and none that
 holds the lane up. It is the leader/followers pattern with two: Schmidt et al., "Leader/Followers", PLoP 2000.
 
-Trap: what polling raises must end the lane, whoever polled
-(``test_what_polling_raises_ends_the_lane_though_a_hand_polled``).
+Traps:
+
+* What polling raises must end the lane, whoever polled
+  (``test_what_polling_raises_ends_the_lane_though_a_hand_polled``).
+* What a hand has polled is its own before it can be relieved, or the owner's next batch overtakes it
+  (``test_what_a_hand_has_polled_is_not_overtaken_though_it_is_relieved_before_it_begins``).
 """
 
 from __future__ import annotations

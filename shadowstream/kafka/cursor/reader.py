@@ -119,7 +119,8 @@ class Cursor:
         leader = self._parts.crews[topic].leader() if topic else None
         pieces = self._deal(batch, topic if leader is not None else "")
         if leader is not None and pieces:
-            helm = Helm(lambda: self._deal(self._fetched(), topic), self._now, self._parts.back)
+            # Taken while the hand still has the helm: whoever polls after it must find them before his own.
+            helm = Helm(lambda: leader.taken(self._deal(self._fetched(), topic)), self._now, self._parts.back)
             leader.lead(pieces, helm)
             helm.wait()
 

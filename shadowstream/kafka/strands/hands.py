@@ -36,6 +36,10 @@ class Steering(Protocol):
 class Leader(Protocol):
     """A hand that polls for the owner."""
 
+    def taken(self, pieces: list[Piece]) -> list[Piece]:
+        """Count pieces as the hand's, in order; returns those whose turn it is."""
+        ...
+
     def lead(self, pieces: list[Piece], helm: Steering) -> None:
         """Carry these, then what polling gives, until it gives nothing."""
         ...

@@ -104,10 +104,10 @@ class Threads:
 
     def put(self, pieces: list[Piece]) -> None:
         """Hand pieces over, in order."""
-        for piece in self._taken(pieces):
+        for piece in self.taken(pieces):
             self._ready.put(piece)
 
-    def _taken(self, pieces: list[Piece]) -> list[Piece]:
+    def taken(self, pieces: list[Piece]) -> list[Piece]:
         """Count pieces as ours; returns those whose turn it is."""
         with self._lock:
             for piece in pieces:
@@ -120,7 +120,7 @@ class Threads:
 
     def lead(self, pieces: list[Piece], helm: Steering) -> None:
         """Let the hand carry these and then poll for itself, until it has something else to do or is relieved."""
-        self._ready.put(Errand(self._taken(pieces), helm))
+        self._ready.put(Errand(self.taken(pieces), helm))
 
     def recall(self) -> None:
         """Let everything that rests go on, so that cancelled pieces end; the others go on resting."""
@@ -162,7 +162,7 @@ class Threads:
         while pieces:
             for piece in pieces:
                 self._go_on(self._trip(piece))
-            pieces = self._taken(helm.next(free=self._ready.empty() and not self._rests))
+            pieces = helm.next(free=self._ready.empty() and not self._rests)
 
     def _trip(self, piece: Piece) -> Trip:
         return Trip(piece, self.engine.carry(piece, self))

@@ -149,6 +149,25 @@ def test_two_never_poll_at_once_and_everything_is_handled_once_in_order(client: 
     assert client.commits[-1] == {("t", 0): 100}
 
 
+def test_what_a_hand_has_polled_is_not_overtaken_though_it_is_relieved_before_it_begins(
+    client: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    polled = Helm.next
+
+    def polled_and_held_up(helm: Helm, *, free: bool) -> list[Piece]:
+        pieces = polled(helm, free=free)
+        time.sleep(3 * RELIEF_S)
+        return pieces
+
+    monkeypatch.setattr(Helm, "next", polled_and_held_up)
+    rig = Rig(client, max_messages=1000)
+    rig.door.set()
+    rig.lay_out(*range(60))
+    with running(rig):
+        until(lambda: len(rig.handled) == 60)
+    assert rig.handled == list(range(60))
+
+
 class Moment(threading.Event):
     """Lets time pass while somebody waits for it."""
 

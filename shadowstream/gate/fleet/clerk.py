@@ -98,13 +98,13 @@ class Clerk:
         self._leave()
 
     def _work(self) -> None:
-        """Do what is due: fetch what is wanted, give a sign of life."""
+        """Do what is due: give a sign of life, by which the others count this member, and fetch what is wanted."""
         now = self._now()
+        if now >= self._beat_at:
+            self._beat()
         for stock in self._stocks.values():
             if wanted := stock.wanted(now):
                 self._fetch(stock, wanted)
-        if now >= self._beat_at:
-            self._beat()
 
     def _rest_s(self) -> float:
         """Return for how long nothing needs to be done, unless somebody wants something."""
@@ -114,8 +114,6 @@ class Clerk:
             self._ended.wait(self._again_s)
             self._beat_at = 0.0
             return 0.0
-        if any(stock.wanted(now) for stock in self._stocks.values()):
-            return 0.0
         return min([max(self._beat_at - now, 0.0), *(stock.again_s(now) for stock in self._stocks.values())])
 
     def _fetch(self, stock: Stock, wanted: int) -> None:
@@ -123,7 +121,7 @@ class Clerk:
             LEASE,
             keys=[self._places.rate(stock.command), self._places.members],
             args=[
-                *(self._member, repr(stock.rate_per_s), stock.burst, wanted),
+                *(repr(stock.rate_per_s), stock.burst, wanted),
                 *(int(each * US) for each in (AHEAD_S, SILENT_S, FORGOTTEN_S)),
                 int(stock.alone),
                 int(stock.ahead_s(self._now()) * US),

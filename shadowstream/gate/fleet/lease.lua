@@ -1,4 +1,4 @@
--- One lease of one limit that many processes share; or, with nothing wanted, a sign of life.
+-- One lease of one limit that many processes share.
 --
 -- A limit is the leaky bucket of ITU-T I.371, kept as one moment: when all that was leased will have drained. Leases are
 -- reserved first come, first served, also ahead of time: whoever gets one is told how long to wait until it is earned.
@@ -8,31 +8,25 @@
 -- others get only what is left. A member that is forgotten goes by nothing at all any more.
 --
 -- KEYS[1]  the bucket             KEYS[2]  the members, by when they were last heard of
--- ARGV     1 member  2 rate per s  3 burst  4 messages wanted  5 how far ahead is reserved, us
---          6 silent after, us  7 forgotten after, us  8 "1" from a member that went by its own share until now
---          9 how far ahead this member's last lease lies, us
+-- ARGV     1 rate per s  2 burst  3 messages wanted  4 how far ahead is reserved, us
+--          5 silent after, us  6 the bucket is kept for, us  7 "1" from a member that went by its own share until now
+--          8 how far ahead this member's last lease lies, us
 -- Returns  {messages, us to wait until they are earned (none: until it is worth asking again), members known}
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local member, rate, burst, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local ahead, silent, forgotten = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local rate, burst, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local ahead, silent, kept = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 
-redis.call('ZADD', KEYS[2], string.format('%.0f', now), member)
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('(%.0f', now - forgotten))
-redis.call('PEXPIRE', KEYS[2], math.ceil(forgotten / 1000))
-local known = redis.call('ZCARD', KEYS[2])
-if wanted <= 0 or rate <= 0 then
-    return {0, 0, known}
-end
-
-local heard = redis.call('ZCOUNT', KEYS[2], string.format('%.0f', now - silent), '+inf')
+-- Who is there is beat.lua's to write down; whoever asks is there, also when that was just lost.
+local known = math.max(redis.call('ZCARD', KEYS[2]), 1)
+local heard = math.max(redis.call('ZCOUNT', KEYS[2], string.format('%.0f', now - silent), '+inf'), 1)
 local each = 1000000 * known / (rate * heard)
 
 -- A bucket that is not there was lost, or is new: nobody knows what was admitted a moment ago, so its burst is gone, and
 -- what this member still holds counts. So it is after a time in which members went by their own shares.
-local drained = tonumber(redis.call('GET', KEYS[1])) or now + tonumber(ARGV[9])
-if ARGV[8] == '1' and drained < now then
+local drained = tonumber(redis.call('GET', KEYS[1])) or now + tonumber(ARGV[8])
+if ARGV[7] == '1' and drained < now then
     drained = now
 end
 drained = math.max(drained, now - burst * each)
@@ -45,5 +39,5 @@ if granted <= 0 then
 end
 drained = drained + granted * each
 -- Lua's own way to write a number would cut it to 14 digits, which is milliseconds.
-redis.call('SET', KEYS[1], string.format('%.3f', drained), 'PX', math.ceil((burst * each + ahead + forgotten) / 1000))
+redis.call('SET', KEYS[1], string.format('%.3f', drained), 'PX', math.ceil((burst * each + ahead + kept) / 1000))
 return {granted, math.ceil(math.max(drained - now, 0)), known}

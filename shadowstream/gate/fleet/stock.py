@@ -118,7 +118,7 @@ class Stock:
 
     def wanted(self, now: float) -> int:
         """Return how many messages to lease now: one lease is used while the next one is fetched."""
-        return self.size if self._asked and len(self._leases) < HELD and now >= self._none_until else 0
+        return 0 if self.again_s(now) > 0.0 else self.size
 
     def ahead_s(self, now: float) -> float:
         """Return the seconds until the last lease is good."""

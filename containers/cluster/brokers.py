@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata, MemberAssignment
+from confluent_kafka.admin import AdminClient, ClusterMetadata, MemberAssignment, PartitionMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from containers.cluster.links import Link, Toxiproxy
@@ -235,19 +235,24 @@ class KafkaCluster:
         It is who leads the group's partition of Kafka's own topic. The admin client could be asked, and ends the
         process when the answer is cut off: `Assertion eonce->refcnt > 0 failed` (librdkafka 2.16.0).
         """
-        try:
-            known = self.admin.list_topics(OFFSETS, timeout=3).topics[OFFSETS].partitions
-        except KafkaException:
-            return None
-        return self.leader(OFFSETS, partition_of(group, len(known))) if known else None
+        known = self._partitions(OFFSETS)
+        return leading(known, partition_of(group, len(known))) if known else None
 
     def leader(self, topic: str, partition: int) -> int | None:
         """Give the number of the broker that leads this partition; None while there is none."""
+        return leading(self._partitions(topic), partition)
+
+    def _partitions(self, topic: str) -> Mapping[int, PartitionMetadata]:
         try:
-            found = self.admin.list_topics(topic, timeout=3).topics[topic].partitions
+            return self.admin.list_topics(topic, timeout=3).topics[topic].partitions
         except KafkaException:
-            return None
-        return found[partition].leader if partition in found and found[partition].leader > 0 else None
+            return {}
+
+
+def leading(partitions: Mapping[int, PartitionMetadata], partition: int) -> int | None:
+    """Return the number of the broker that leads a partition; None while there is none."""
+    found = partitions.get(partition)
+    return found.leader if found is not None and found.leader > 0 else None
 
 
 def partition_of(group: str, partitions: int) -> int:

@@ -10,6 +10,7 @@ from shadowstream.cli.letters.options import described, settings_of, write
 from shadowstream.config.fields import WrongValueError, duration
 from shadowstream.errors import SetupError
 from shadowstream.gate.fleet import Switch
+from shadowstream.gate.fleet.runs import GOOD_S
 from shadowstream.lane import RUN_ID
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _kill(args: argparse.Namespace) -> int:
 
 def _told(killed: Killed) -> str:
     seen = killed.members - killed.silent
-    silent = f"; {killed.silent} have not said so and stop by themselves within 3 s" if killed.silent else ""
+    silent = f"; {killed.silent} have not said so and stop by themselves within {GOOD_S:g} s" if killed.silent else ""
     return f"killed: {seen} of {killed.members} processes have seen it, in {killed.seconds:.2f} s{silent}"
 
 

@@ -89,7 +89,7 @@ class Cursor:
         self.begin()
         try:
             while not self._asked_to_stop.is_set():
-                self._turn_or_lend()
+                self.turn()
         finally:
             self.close()
 
@@ -109,11 +109,10 @@ class Cursor:
         )
 
     def turn(self) -> None:
-        """Do one round: read a batch, hand it over, commit and announce what is due."""
-        self._deal(self._fetched())
+        """Do one round: read a batch, hand it over, commit and announce what is due.
 
-    def _turn_or_lend(self) -> None:
-        """Do one round; a hand that has nothing to do goes on with the next ones, until it has or is relieved."""
+        A hand that has nothing to do is given the batch, and goes on with the next ones until it has or is relieved.
+        """
         batch = self._fetched()
         topic = str(batch[0].topic()) if batch else ""
         leader = self._parts.crews[topic].leader() if topic else None

@@ -83,6 +83,8 @@ class Inline:
     def waiting(self) -> int:
         return 0
 
+    def leader(self) -> None: ...
+
     def recall(self) -> None:
         for piece in self.later:
             if piece.cancelled:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from shadowstream.cli.options import DEFAULT_FILE, default_file, described, write
 from shadowstream.config import Explanation, differences, examine, explain, lint
 from shadowstream.errors import Problem, SetupError
 from shadowstream.kafka import usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    import argparse
+
     from shadowstream.config import Examined, LaneSettings, Settings
 
 __all__ = ["add_parser", "run"]
 
-DEFAULT_FILE = "shadowstream.yaml"
 FOUND_EXIT, USAGE_EXIT = 1, 2
 
 ABOUT = """Check a configuration before it is deployed, or ask why a lane has the value it has.
@@ -73,19 +73,19 @@ Exit codes: 0 explained, 1 the configuration has problems in normal's part, 2 no
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     """Add the command to the command line."""
-    parser = _described(subparsers, "config", "check a configuration, or explain a value", ABOUT)
+    parser = described(subparsers, "config", "check a configuration, or explain a value", ABOUT)
     actions = parser.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
-    check = _described(actions, "check", "report everything that is wrong with a configuration", ABOUT_CHECK)
+    check = described(actions, "check", "report everything that is wrong with a configuration", ABOUT_CHECK)
     check.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
     check.add_argument("--config", metavar="FILE", help="the same, for scripts that give it to every command")
-    why = _described(actions, "explain", "say where a value comes from", ABOUT_EXPLAIN)
+    why = described(actions, "explain", "say where a value comes from", ABOUT_EXPLAIN)
     why.add_argument("section", metavar="SECTION", help="for example rate_limit, resilience, topics, kafka")
     why.add_argument("key", metavar="KEY", help="a field, a rule's name, or 'NAME FIELD'")
     why.add_argument("--lane", choices=[lane.value for lane in Lane], default="normal", help="default: normal")
     why.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
-    look = _described(actions, "lint", "report what loads and is probably not meant", ABOUT_LINT)
+    look = described(actions, "lint", "report what loads and is probably not meant", ABOUT_LINT)
     look.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
-    compare = _described(actions, "diff", "say in what lanes, or two files, differ", ABOUT_DIFF)
+    compare = described(actions, "diff", "say in what lanes, or two files, differ", ABOUT_DIFF)
     compare.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
     compare.add_argument("other", nargs="?", metavar="OTHER", help="another one, to compare one lane of both")
     compare.add_argument("--lane", choices=[lane.value for lane in Lane], help="with OTHER: which lane (default: both)")
@@ -99,21 +99,14 @@ def run(args: argparse.Namespace) -> int:
     return {"check": _check, "lint": _lint, "diff": _diff, "explain": _explain}[args.action](args)
 
 
-def _described(subparsers: Any, name: str, summary: str, about: str) -> argparse.ArgumentParser:  # noqa: ANN401 - as above
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=summary, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    return parser
-
-
 def _check(args: argparse.Namespace) -> int:
     if args.file and args.config and args.file != args.config:
         return _failed(f"FILE is {args.file} and --config is {args.config}; name one file", USAGE_EXIT)
-    path = args.file or args.config or _default_file()
+    path = args.file or args.config or default_file()
     found = _with_clients(path, examine(path))
     warnings = found.settings.warnings if found.settings else ()
     if args.json:
-        _write(
+        write(
             json.dumps({"ok": not found.problems, "problems": _problems(found), "warnings": list(warnings)}, indent=2)
         )
     else:
@@ -140,11 +133,6 @@ def _of_client(path: str, lane: LaneSettings) -> tuple[Problem, ...]:
     return ()
 
 
-def _default_file() -> str:
-    """Return the file that a worker would read here."""
-    return os.environ.get("SHADOWSTREAM_CONFIG", DEFAULT_FILE)
-
-
 def _problems(found: Examined) -> list[dict[str, str]]:
     parts = ((Lane.NORMAL, found.normal_problems), (Lane.SHADOW, found.shadow_problems))
     return [{**asdict(problem), "lane": lane.value} for lane, problems in parts for problem in problems]
@@ -152,34 +140,34 @@ def _problems(found: Examined) -> list[dict[str, str]]:
 
 def _report(path: str, found: Examined, warnings: tuple[str, ...]) -> None:
     for problem in found.problems:
-        _write(str(problem))
+        write(str(problem))
     for warning in warnings:
-        _write(f"{path}: warning: {warning}")
+        write(f"{path}: warning: {warning}")
     if found.normal_problems:
-        _write(f"{path}: {len(found.problems)} to correct; a worker would refuse to start")
+        write(f"{path}: {len(found.problems)} to correct; a worker would refuse to start")
     elif found.shadow_problems:
-        _write(f"{path}: {len(found.problems)} to correct; a worker would start with the shadow lane off")
+        write(f"{path}: {len(found.problems)} to correct; a worker would start with the shadow lane off")
     else:
-        _write(f"{path}: nothing wrong")
+        write(f"{path}: nothing wrong")
 
 
 def _lint(args: argparse.Namespace) -> int:
-    path = args.file or _default_file()
+    path = args.file or default_file()
     found = examine(path)
     if found.settings is None:
         return _failed("\n".join(map(str, found.problems)), FOUND_EXIT)
     remarks, warnings = lint(found.settings), found.settings.warnings
     some = bool(remarks or warnings)
     if args.json:
-        _write(json.dumps({"ok": not some, "remarks": list(map(asdict, remarks)), "warnings": warnings}, indent=2))
+        write(json.dumps({"ok": not some, "remarks": list(map(asdict, remarks)), "warnings": warnings}, indent=2))
         return FOUND_EXIT if some else 0
     for remark in remarks:
-        _write(str(remark))
+        write(str(remark))
     for warning in warnings:
-        _write(f"{path}: {warning}")
+        write(f"{path}: {warning}")
     if found.shadow_problems:
-        _write(f"{path}: the shadow lane is off, see `shadowstream config check`")
-    _write(f"{path}: {len(remarks) + len(warnings) or 'nothing'} to look at")
+        write(f"{path}: the shadow lane is off, see `shadowstream config check`")
+    write(f"{path}: {len(remarks) + len(warnings) or 'nothing'} to look at")
     return FOUND_EXIT if some else 0
 
 
@@ -187,7 +175,7 @@ def _diff(args: argparse.Namespace) -> int:
     if args.lane and not args.other:
         return _failed("--lane is for two files; with one, normal is compared with shadow", USAGE_EXIT)
     sides: list[Settings] = []
-    for path in dict.fromkeys((args.file or _default_file(), args.other or args.file or _default_file())):
+    for path in dict.fromkeys((args.file or default_file(), args.other or args.file or default_file())):
         found = examine(path)
         if found.settings is None or (found.problems and args.lane != Lane.NORMAL.value):
             return _failed("\n".join(map(str, found.problems)), FOUND_EXIT)
@@ -202,23 +190,23 @@ def _diff(args: argparse.Namespace) -> int:
         for after in pair[1:]
     ]
     if args.json:
-        _write(json.dumps({"differences": told}, indent=2, default=str))
+        write(json.dumps({"differences": told}, indent=2, default=str))
     else:
         for each in told:
             lane = f"{each['lane']}: " if args.other else ""
-            _write(f"{lane}{each['key']}: {_yaml(each['before'])} -> {_yaml(each['after'])}")
+            write(f"{lane}{each['key']}: {_yaml(each['before'])} -> {_yaml(each['after'])}")
     return FOUND_EXIT if told else 0
 
 
 def _explain(args: argparse.Namespace) -> int:
-    examined = examine(args.config or _default_file())
+    examined = examine(args.config or default_file())
     if examined.settings is None:
         return _failed("\n".join(map(str, examined.problems)), FOUND_EXIT)
     try:
         found = explain(examined.settings, args.section, args.key, Lane(args.lane))
     except SetupError as error:
         return _failed(str(error), USAGE_EXIT)
-    _write(json.dumps(asdict(found), indent=2, default=str) if args.json else _told(found))
+    write(json.dumps(asdict(found), indent=2, default=str) if args.json else _told(found))
     return 0
 
 
@@ -237,7 +225,3 @@ def _yaml(value: object) -> str:
 def _failed(message: str, code: int) -> int:
     sys.stderr.write(f"shadowstream config: {message}\n")
     return code
-
-
-def _write(text: str) -> None:
-    sys.stdout.write(f"{text}\n")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from shadowstream.cli.options import described, write
 from shadowstream.errors import SetupError
+
+if TYPE_CHECKING:
+    import argparse
 
 __all__ = ["add_parser", "run"]
 
@@ -33,12 +36,7 @@ FEWEST_SECONDS = 15.0
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     """Add the command to the command line."""
-    parser = commands.add_parser(
-        "demo",
-        help="see two lanes on one log, from start to verdict",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = described(commands, "demo", "see two lanes on one log, from start to verdict", ABOUT)
     parser.add_argument(
         "--bootstrap", metavar="HOST:PORT", help="use this cluster; default: a broker inside this process"
     )
@@ -92,5 +90,5 @@ def keep(text: str, file: Path) -> None:
     try:
         file.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        sys.stdout.write(f"{text}\n")
+        write(text)
         raise SetupError(f"--json {file}: cannot be written ({error.strerror}); the figures are above") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from shadowstream.cli.letters import add_browsing, add_sending, described
+from shadowstream.cli.letters import add_browsing, add_sending
+from shadowstream.cli.options import described
 from shadowstream.kafka.letters import BoxKind
 from shadowstream.lane import Lane
 

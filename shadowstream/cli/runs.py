@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from shadowstream.cli.letters.options import described, settings_of, write
+from shadowstream.cli.options import DEFAULT_FILE, described, settings_of, write
 from shadowstream.config.fields import WrongValueError, duration
 from shadowstream.errors import SetupError
 from shadowstream.gate.fleet import Switch
@@ -64,7 +64,7 @@ def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type
     kill = described(commands, "kill", "stop all shadow traffic of the service", ABOUT_KILL)
     runs = described(commands, "runs", "list the runs that are armed", ABOUT_RUNS)
     for parser, does in ((arm, _arm), (disarm, _disarm), (kill, _kill), (runs, _runs)):
-        parser.add_argument("--config", metavar="FILE", help="default: shadowstream.yaml")
+        parser.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
         parser.set_defaults(run=does)
     for parser in (kill, runs):
         parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from shadowstream.cli.options import described
 from shadowstream.errors import SetupError
 from shadowstream.kafka import Worker, usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterable
 
     from shadowstream.config import LaneSettings
@@ -34,12 +35,7 @@ failed us, 4 a handler outlived the drain (its messages are read again)."""
 
 def add_parser(commands: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
     """Add the command to the command line."""
-    parser = commands.add_parser(
-        "worker",
-        help="run a worker's lanes",
-        description=ABOUT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = described(commands, "worker", "run a worker's lanes", ABOUT)
     parser.add_argument("app", metavar="APP", help="module:name of the shadowstream.Worker, for example app:worker")
     parser.add_argument("--lane", choices=["both", "normal", "shadow"], help="default: what the worker was built with")
     parser.add_argument("--config", metavar="FILE", help="read this file instead of the one that the app names")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from shadowstream.cli.letters.listing import add_browsing
-from shadowstream.cli.letters.options import described
 from shadowstream.cli.letters.sending import add_sending
 
-__all__ = ["add_browsing", "add_sending", "described"]
+__all__ = ["add_browsing", "add_sending"]

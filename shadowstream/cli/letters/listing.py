@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from shadowstream.cli.letters.options import add_topic, settings_of, write
+from shadowstream.cli.letters.options import add_topic
+from shadowstream.cli.options import settings_of, write
 from shadowstream.config.fields import WrongValueError, duration
 from shadowstream.errors import SetupError
 from shadowstream.headers import Kind

@@ -1,41 +1,18 @@
-"""What each action on letters is told, and how it speaks."""
+"""What each action on letters is told."""
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from shadowstream.config import load
+from shadowstream.cli.options import DEFAULT_FILE
 
 if TYPE_CHECKING:
-    from shadowstream.config import Settings
+    import argparse
 
-__all__ = ["add_topic", "described", "settings_of", "write"]
-
-DEFAULT_FILE = "shadowstream.yaml"
-
-
-def described(subparsers: Any, name: str, summary: str, about: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps the type private
-    """Add a command whose help is a text of its own."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        name, help=summary, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    return parser
+__all__ = ["add_topic"]
 
 
 def add_topic(parser: argparse.ArgumentParser) -> None:
     """Add what every action on letters is told."""
     parser.add_argument("topic", metavar="TOPIC", help="the topic itself, as under `topics:`")
     parser.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
-
-
-def settings_of(args: argparse.Namespace) -> Settings:
-    """Load the configuration that was named, else the one that a worker would read here."""
-    return load(args.config or os.environ.get("SHADOWSTREAM_CONFIG", DEFAULT_FILE))
-
-
-def write(text: str) -> None:
-    """Write a line to the terminal."""
-    sys.stdout.write(f"{text}\n")

@@ -10,7 +10,8 @@ from threading import Event
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from shadowstream.cli.letters.options import add_topic, settings_of, write
+from shadowstream.cli.letters.options import add_topic
+from shadowstream.cli.options import settings_of, write
 from shadowstream.config.fields import WrongValueError, rate
 from shadowstream.errors import SetupError
 from shadowstream.kafka.letters import BoxKind, Ending, Fate, Orders, Replay, box_of, selection_of

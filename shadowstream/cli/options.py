@@ -1,0 +1,40 @@
+"""How every command is described, where it finds its configuration, and how it speaks."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from shadowstream.config import load
+
+if TYPE_CHECKING:
+    from shadowstream.config import Settings
+
+__all__ = ["DEFAULT_FILE", "default_file", "described", "settings_of", "write"]
+
+DEFAULT_FILE = "shadowstream.yaml"
+
+
+def described(subparsers: Any, name: str, summary: str, about: str) -> argparse.ArgumentParser:  # noqa: ANN401 - argparse keeps the type private
+    """Add a command whose help is a text of its own."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=summary, description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    return parser
+
+
+def default_file() -> str:
+    """Return the file that a worker would read here."""
+    return os.environ.get("SHADOWSTREAM_CONFIG", DEFAULT_FILE)
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """Load the configuration that was named, else the one that a worker would read here."""
+    return load(args.config or default_file())
+
+
+def write(text: str) -> None:
+    """Write a line to the terminal."""
+    sys.stdout.write(f"{text}\n")

@@ -15,19 +15,15 @@ import pytest
 from redis import Redis
 
 from containers.redis import RedisContainer
-from shadowstream.config.model import FleetSettings, LaneSettings, RateRule, WorkerSettings
-from shadowstream.events import Listeners
-from shadowstream.gate import Gates
+from shadowstream.config.model import FleetSettings, RateRule
 from shadowstream.gate.fleet.clerk import SILENT_S
-from shadowstream.lane import Lane
-from tests.unit.gate.test_notes import until
+from tests.broker.members import Member
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from shadowstream.gate.fleet import Clerk
 
-COMMAND = "voucher.claim"
 MEMBERS = 4
 RATE = RateRule(hard_per_s=400.0, burst=40, fleet=True)
 HELD = [2 * 0.1 * 400.0 / known for known in range(1, MEMBERS + 1)]
@@ -117,18 +113,13 @@ def test_four_processes_share_a_limit_exactly_fairly_and_with_few_calls(server: 
     assert stats["cmdstat_evalsha"]["calls"] <= 1.2 * leases + signs_of_life
 
 
-class Member:
-    """One process's gates, in this process."""
+class Asking(Member):
+    """A process that takes what it gets."""
 
-    def __init__(self, url: str, service: str, rule: RateRule = RATE) -> None:
-        fleet = FleetSettings(service, url)
-        lane = LaneSettings(Lane.SHADOW, {}, {}, WorkerSettings(), rule, {}, {}, {}, {}, {}, fleet)
-        self.gates = Gates(lane, Listeners())
-        self.gate = self.gates.gate(COMMAND)
+    def __init__(self, url: str, service: str) -> None:
+        super().__init__(FleetSettings(service, url), RATE)
         self.admitted: list[float] = []
         self.gate.enter(time.monotonic())
-        assert self.gates._clerk is not None
-        self.clerk: Clerk = self.gates._clerk
 
     def ask(self, seconds: float) -> int:
         """Take all that is admitted for a while; return how much that was."""
@@ -143,11 +134,11 @@ class Member:
 
 
 @pytest.fixture
-def member(server: Redis, redis_url: str, service: str) -> Iterator[Callable[..., Member]]:
-    made: list[Member] = []
+def member(server: Redis, redis_url: str, service: str) -> Iterator[Callable[..., Asking]]:
+    made: list[Asking] = []
 
-    def make(rule: RateRule = RATE) -> Member:
-        made.append(Member(redis_url, service, rule))
+    def make() -> Asking:
+        made.append(Asking(redis_url, service))
         return made[-1]
 
     yield make
@@ -155,7 +146,7 @@ def member(server: Redis, redis_url: str, service: str) -> Iterator[Callable[...
         each.gates.close()
 
 
-def asking_together(members: list[Member], seconds: float) -> None:
+def asking_together(members: list[Asking], seconds: float) -> None:
     threads = [threading.Thread(target=each.ask, args=[seconds]) for each in members]
     for thread in threads:
         thread.start()
@@ -164,7 +155,7 @@ def asking_together(members: list[Member], seconds: float) -> None:
 
 
 def test_the_thread_that_decides_never_talks_to_redis(
-    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+    member: Callable[..., Asking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = member()
     call, askers = one.clerk._call, set()
@@ -187,7 +178,7 @@ BREAKS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] =
 
 @pytest.mark.parametrize("kind", BREAKS)
 def test_whatever_redis_says_is_the_same_each_goes_by_its_share_and_comes_back(
-    member: Callable[..., Member], server: Redis, kind: str, caplog: pytest.LogCaptureFixture
+    member: Callable[..., Asking], server: Redis, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "shadowstream.gate")
     members = [member() for _ in range(2)]
@@ -215,7 +206,7 @@ def test_whatever_redis_says_is_the_same_each_goes_by_its_share_and_comes_back(
     assert sorted(lines) == ["limits_not_shared"] * 2 + ["limits_shared_again"] * 2
 
 
-def test_a_forgotten_script_is_loaded_again_and_nobody_notices(member: Callable[..., Member], server: Redis) -> None:
+def test_a_forgotten_script_is_loaded_again_and_nobody_notices(member: Callable[..., Asking], server: Redis) -> None:
     one = member()
     one.ask(0.3)
     server.script_flush()
@@ -224,7 +215,7 @@ def test_a_forgotten_script_is_loaded_again_and_nobody_notices(member: Callable[
     assert not one.clerk.away
 
 
-def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., Member], server: Redis) -> None:
+def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., Asking], server: Redis) -> None:
     one = member()
     for _ in range(10):
         one.ask(0.1)
@@ -235,7 +226,7 @@ def test_a_bucket_that_was_lost_begins_without_its_burst(member: Callable[..., M
 def test_a_dead_redis_is_logged_once_and_not_on_every_try(
     own_redis: RedisContainer, caplog: pytest.LogCaptureFixture, service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Member(own_redis.url, service)
+    one = Asking(own_redis.url, service)
     try:
         until(lambda: one.clerk.members == 1)
         own_redis.kill()
@@ -252,7 +243,7 @@ def test_a_dead_redis_is_logged_once_and_not_on_every_try(
 
 
 def test_a_server_that_says_nothing_is_given_up_after_the_timeout(own_redis: RedisContainer, service: str) -> None:
-    one = Member(own_redis.url, service)
+    one = Asking(own_redis.url, service)
     try:
         until(lambda: one.clerk.members == 1)
         own_redis.pause()
@@ -268,7 +259,7 @@ def not_there(*_: Any, **__: Any) -> Any:
 
 
 def test_a_process_that_is_cut_off_waits_until_the_others_know(
-    member: Callable[..., Member], monkeypatch: pytest.MonkeyPatch
+    member: Callable[..., Asking], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     members = [member() for _ in range(2)]
     until(lambda: all(each.clerk.members == 2 for each in members))
@@ -282,14 +273,14 @@ def test_a_process_that_is_cut_off_waits_until_the_others_know(
 
 
 def test_whoever_never_heard_of_the_others_admits_nothing(service: str) -> None:
-    one = Member("redis://127.0.0.1:1/0", service)
+    one = Asking("redis://127.0.0.1:1/0", service)
     try:
         assert one.ask(SILENT_S + 0.5) == 0
     finally:
         one.gates.close()
 
 
-def test_whoever_leaves_is_not_counted_any_more(member: Callable[..., Member]) -> None:
+def test_whoever_leaves_is_not_counted_any_more(member: Callable[..., Asking]) -> None:
     members = [member() for _ in range(2)]
     until(lambda: all(each.clerk.members == 2 for each in members))
     members[0].gates.close()

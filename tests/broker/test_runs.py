@@ -10,22 +10,20 @@ import pytest
 
 import shadowstream as ss
 from shadowstream.cli import main
-from shadowstream.config.model import FleetSettings, LaneSettings, WorkerSettings
+from shadowstream.config.model import FleetSettings
 from shadowstream.errors import BrokerError
-from shadowstream.events import Listeners
-from shadowstream.gate import Gates
 from shadowstream.gate.fleet import Switch
 from shadowstream.gate.fleet.runs import GOOD_S
 from shadowstream.lane import Lane
+from tests.broker.members import Member
 from tests.broker.rig import eventually
-from tests.unit.gate.test_notes import until
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from containers.redis import RedisContainer
-    from shadowstream.gate.fleet import Clerk
     from tests.broker.rig import Rig
 
 pytest_plugins = ["tests.broker.rig"]
@@ -33,15 +31,8 @@ pytest_plugins = ["tests.broker.rig"]
 RUN = ss.Mark(run="r1")
 
 
-class Member:
-    """One shadow process's gates, in this process."""
-
-    def __init__(self, fleet: FleetSettings) -> None:
-        lane = LaneSettings(Lane.SHADOW, {}, {}, WorkerSettings(), None, {}, {}, {}, {}, {}, fleet)
-        self.gates = Gates(lane, Listeners())
-        self.gate = self.gates.gate("voucher.claim")
-        assert self.gates._clerk is not None
-        self.clerk: Clerk = self.gates._clerk
+class Running(Member):
+    """A process that asks whether a run may go on."""
 
     def goes_on(self, run: str = "r1", later_s: float = 0.0) -> bool:
         with ss.entered(ss.Mark(run=run)):
@@ -54,11 +45,11 @@ def fleet(redis_url: str, request: pytest.FixtureRequest) -> FleetSettings:
 
 
 @pytest.fixture
-def member(fleet: FleetSettings) -> Iterator[Callable[[], Member]]:
-    made: list[Member] = []
+def member(fleet: FleetSettings) -> Iterator[Callable[[], Running]]:
+    made: list[Running] = []
 
-    def make() -> Member:
-        made.append(Member(fleet))
+    def make() -> Running:
+        made.append(Running(fleet))
         until(lambda: made[-1].clerk.members)
         return made[-1]
 
@@ -67,7 +58,9 @@ def member(fleet: FleetSettings) -> Iterator[Callable[[], Member]]:
         each.gates.close()
 
 
-def test_a_run_goes_on_from_arm_to_disarm_and_others_do_not(fleet: FleetSettings, member: Callable[[], Member]) -> None:
+def test_a_run_goes_on_from_arm_to_disarm_and_others_do_not(
+    fleet: FleetSettings, member: Callable[[], Running]
+) -> None:
     one, switch = member(), Switch(fleet)
     assert not one.goes_on()
     switch.arm("r1", 60.0)
@@ -82,7 +75,7 @@ def test_a_run_goes_on_from_arm_to_disarm_and_others_do_not(fleet: FleetSettings
     assert not switch.disarm("r1")
 
 
-def test_a_lease_ends_by_itself(fleet: FleetSettings, member: Callable[[], Member]) -> None:
+def test_a_lease_ends_by_itself(fleet: FleetSettings, member: Callable[[], Running]) -> None:
     one, switch = member(), Switch(fleet)
     switch.arm("r1", 1.5)
     until(one.goes_on)
@@ -90,7 +83,7 @@ def test_a_lease_ends_by_itself(fleet: FleetSettings, member: Callable[[], Membe
     assert switch.armed() == {}
 
 
-def test_a_kill_is_seen_by_every_process_before_it_returns(fleet: FleetSettings, member: Callable[[], Member]) -> None:
+def test_a_kill_is_seen_by_every_process_before_it_returns(fleet: FleetSettings, member: Callable[[], Running]) -> None:
     members, switch = [member() for _ in range(4)], Switch(fleet)
     switch.arm("r1", 60.0)
     until(lambda: all(each.goes_on() for each in members))
@@ -102,7 +95,7 @@ def test_a_kill_is_seen_by_every_process_before_it_returns(fleet: FleetSettings,
 
 
 def test_a_process_that_hears_nothing_is_counted_and_stops_by_itself(
-    fleet: FleetSettings, member: Callable[[], Member], monkeypatch: pytest.MonkeyPatch
+    fleet: FleetSettings, member: Callable[[], Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deaf, other, switch = member(), member(), Switch(fleet)
     switch.arm("r1", 60.0)
@@ -121,7 +114,7 @@ def test_a_process_that_hears_nothing_is_counted_and_stops_by_itself(
 
 def test_without_redis_every_run_stops_by_itself(own_redis: RedisContainer) -> None:
     fleet = FleetSettings("gone", own_redis.url, lease=True)
-    one, switch = Member(fleet), Switch(fleet)
+    one, switch = Running(fleet), Switch(fleet)
     try:
         switch.arm("r1", 60.0)
         until(one.goes_on)

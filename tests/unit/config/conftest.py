@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from textwrap import dedent
 
 import pytest
 
+from shadowstream.cli import config
 from shadowstream.config import Examined, Settings, examine, load
 
 ENOUGH = "service: uservoucher\nkafka: {bootstrap.servers: 'localhost:9092', group.id: uservoucher}\n"
@@ -41,3 +43,19 @@ def examined(written) -> Examine:
         return examine(written(text, whole=whole), environ=environ or {}, **more)
 
     return examine_text
+
+
+@pytest.fixture
+def run(written, tmp_path, monkeypatch):
+    """Run `shadowstream config` where ``c.yaml`` is a configuration and ``d.yaml`` another one."""
+    monkeypatch.delenv("SHADOWSTREAM_CONFIG", raising=False)
+
+    def run_command(text: str, *arguments: str, other: str = "") -> int:
+        (tmp_path / written(other)).rename(tmp_path / "d.yaml")
+        written(text)
+        parser = argparse.ArgumentParser()
+        config.add_parser(parser.add_subparsers(required=True))
+        args = parser.parse_args(["config", *arguments])
+        return args.run(args)
+
+    return run_command

@@ -2,26 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
-
-from shadowstream.cli import config
-
-
-@pytest.fixture
-def run(written, monkeypatch):
-    monkeypatch.delenv("SHADOWSTREAM_CONFIG", raising=False)
-
-    def run_command(text: str, *arguments: str) -> int:
-        written(text)
-        parser = argparse.ArgumentParser()
-        config.add_parser(parser.add_subparsers(required=True))
-        args = parser.parse_args(["config", *arguments])
-        return args.run(args)
-
-    return run_command
 
 
 def test_checking_a_right_file_exits_0(run, capsys):

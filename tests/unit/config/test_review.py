@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import pytest
 
-from shadowstream.cli import config
-from shadowstream.config import LaneSettings, MarkSettings, Settings, WorkerSettings, differences, lint
+from shadowstream.config import MarkSettings, Settings, differences, lint
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
+from tests.lanes import lane_of
 
 BOTH = (Lane.NORMAL, Lane.SHADOW)
 
@@ -79,8 +78,7 @@ def test_a_value_that_the_environment_covers_is_never_read(remarks):
 
 
 def test_settings_built_by_hand_cannot_be_looked_through():
-    lane = LaneSettings(Lane.NORMAL, {}, {}, WorkerSettings(), None, {}, {}, {}, {}, {})
-    settings = Settings("s", MarkSettings(), lane, None)
+    settings = Settings("s", MarkSettings(), lane_of(Lane.NORMAL), None)
     with pytest.raises(SetupError, match="built by hand"):
         lint(settings)
     with pytest.raises(SetupError, match="built by hand"):
@@ -111,22 +109,6 @@ def test_a_secret_that_is_another_is_told_without_telling_it(loaded):
     variable = "SHADOWSTREAM__KAFKA__SASL.PASSWORD"
     old, new = (loaded("", {variable: secret}) for secret in ("first", "second"))
     assert differences(old, new, (Lane.NORMAL, Lane.NORMAL)) == (("kafka sasl.password", "***", "*** (another)"),)
-
-
-@pytest.fixture
-def run(written, tmp_path, monkeypatch):
-    monkeypatch.delenv("SHADOWSTREAM_CONFIG", raising=False)
-
-    def run_command(text: str, *arguments: str, other: str = "") -> int:
-        written(other)
-        (tmp_path / "c.yaml").rename(tmp_path / "d.yaml")
-        written(text)
-        parser = argparse.ArgumentParser()
-        config.add_parser(parser.add_subparsers(required=True))
-        args = parser.parse_args(["config", *arguments])
-        return args.run(args)
-
-    return run_command
 
 
 def test_lint_exits_1_with_remarks_and_0_without(run, capsys):

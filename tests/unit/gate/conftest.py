@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from sys import getswitchinterval, setswitchinterval
 from threading import Barrier, Lock, Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from shadowstream.config.model import LaneSettings, WorkerSettings
 from shadowstream.events import Event, Listeners
 from shadowstream.gate import Gates
-from shadowstream.lane import Lane
+from tests.lanes import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,21 +40,9 @@ def ear() -> Ear:
 @pytest.fixture
 def gates(ear: Ear) -> MakeGates:
     """Make one lane's gates; keywords are fields of LaneSettings."""
-    plain = LaneSettings(
-        lane=Lane.SHADOW,
-        kafka={},
-        topics={},
-        worker=WorkerSettings(),
-        default_rate=None,
-        rates={},
-        breakers={},
-        key_limits={},
-        tasks={},
-        data={},
-    )
 
     def made(**fields: object) -> Gates:
-        return Gates(replace(plain, **fields), Listeners([ear]))  # type: ignore[arg-type]
+        return Gates(lane_of(**fields), Listeners([ear]))
 
     return made
 

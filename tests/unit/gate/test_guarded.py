@@ -14,16 +14,15 @@ import shadowstream as ss
 from shadowstream.config.model import (
     BreakerRule,
     KeysRule,
-    LaneSettings,
     MarkSettings,
     RateRule,
     Settings,
-    WorkerSettings,
 )
 from shadowstream.errors import SetupError
 from shadowstream.events import Transition
 from shadowstream.gate import Guarded
 from shadowstream.lane import Lane
+from tests.lanes import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +57,7 @@ def guarded(time: Time, ear: Ear) -> Callable[..., Guarded]:
     """Make one; keywords are fields of both lanes' settings, ``shadow`` those of shadow alone (None: it is off)."""
 
     def made(shadow: dict[str, Any] | None = {}, **both: Any) -> Guarded:  # noqa: B006 - never changed
-        plain: dict[str, Any] = {"default_rate": None, "rates": {}, "breakers": {}, "key_limits": {}}
-        normal = LaneSettings(
-            lane=Lane.NORMAL, kafka={}, topics={}, worker=WorkerSettings(), tasks={}, data={}, **plain | both
-        )
+        normal = lane_of(Lane.NORMAL, **both)
         other = None if shadow is None else replace(normal, lane=Lane.SHADOW, **shadow)
         settings = Settings(service="s", mark=MarkSettings(), normal=normal, shadow=other)
         return Guarded(settings, [ear], clock=lambda: time.now)

@@ -13,19 +13,13 @@ import pytest
 from prometheus_client import generate_latest
 
 import shadowstream as ss
-from shadowstream.config.model import (
-    BreakerRule,
-    KeysRule,
-    LaneSettings,
-    MarkSettings,
-    RateRule,
-    Settings,
-    WorkerSettings,
-)
+from shadowstream.config.model import BreakerRule, KeysRule, MarkSettings, RateRule, Settings
 from shadowstream.events import Called, GateLevel, HotKeys, Outcome
 from shadowstream.gate import Guarded
 from shadowstream.lane import Lane
 from shadowstream.metrics import PrometheusHook
+from tests.lanes import lane_of
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,31 +29,16 @@ if TYPE_CHECKING:
     from tests.unit.gate.conftest import Ear
 
 RATES = {"a": RateRule(hard_per_s=1.0, burst=2), "dry": RateRule(hard_per_s=0.0, dry_run=True)}
-DEADLINE_S = 20.0
 
 
 def made(hook: Hook | None, clock: Callable[[], float] = time.monotonic) -> Guarded:
-    lane = LaneSettings(
+    lane = lane_of(
         Lane.NORMAL,
-        kafka={},
-        topics={},
-        worker=WorkerSettings(),
-        default_rate=None,
         rates=RATES,
         breakers={"b": BreakerRule()},
         key_limits={"k": KeysRule(("user",), hard_per_s=1.0, hot_keys=1)},
-        tasks={},
-        data={},
     )
     return Guarded(Settings("s", MarkSettings(), lane, None), () if hook is None else [hook], clock=clock)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.01)
 
 
 def called(ear: Ear) -> list[Called]:

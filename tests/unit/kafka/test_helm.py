@@ -14,21 +14,12 @@ from shadowstream.errors import BrokerError
 from shadowstream.kafka.cursor.helm import RELIEF_S, Helm
 from shadowstream.kafka.offsets import Piece
 from tests.unit.kafka.rig import Client, Rig
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from confluent_kafka import Message as RawMessage
-
-DEADLINE_S = 20.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.001)
 
 
 class Watched(Client):

@@ -26,6 +26,7 @@ from shadowstream.kafka.strands import LaneLoop, Tasks, Threads
 from shadowstream.kafka.strands.load import Load
 from shadowstream.kafka.strands.order import Turns, cutter
 from shadowstream.lane import Lane, Mark, current
+from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,15 +34,6 @@ if TYPE_CHECKING:
     from shadowstream.kafka.message import Message
 
 MARKED = [("x-shadow", b"1;run=fcst-1111")]
-DEADLINE_S = 10.0
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.001)
 
 
 class Exits:

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 import pytest
 
-from shadowstream.config import BreakerRule, LaneSettings, RateRule, WorkerSettings
+from shadowstream.config import BreakerRule, RateRule
 from shadowstream.events import Listeners
 from shadowstream.gate import Gates
 from shadowstream.kafka.letters.pace import Pace
-from shadowstream.lane import Lane
+from tests.lanes import lane_of
 
 
 def gates(rate: RateRule | None, breaker: BreakerRule | None = None) -> Gates:
-    nothing = MappingProxyType({})
-    settings = LaneSettings(
-        lane=Lane.SHADOW,
-        kafka=nothing,
-        topics=nothing,
-        worker=WorkerSettings(),
-        default_rate=None,
-        rates=MappingProxyType({"t": rate}),
-        breakers=MappingProxyType({"t": breaker}),
-        key_limits=nothing,
-        tasks=nothing,
-        data=nothing,
-    )
+    settings = lane_of(rates={"t": rate}, breakers={"t": breaker})
     return Gates(settings, Listeners())
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Called",
     "Carried",
     "CommitFailed",
+    "Configured",
     "CopyFailed",
     "Event",
     "GateLevel",
@@ -149,6 +150,18 @@ class CommitFailed(Event):
     """A commit was refused; it is tried again on the next tick while the partition is ours."""
 
     error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Configured(Event):
+    """Another configuration was found, and is gone by or refused."""
+
+    version: str
+    """Twelve hex digits of its SHA-256."""
+    number: int
+    """How many versions the lane has gone by since the process began."""
+    taken: bool
+    """Whether this is one of them; False: the last good one is kept."""
 
 
 @dataclass(frozen=True, slots=True)

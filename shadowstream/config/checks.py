@@ -238,6 +238,10 @@ class Checks:
                     given = self._layers.find(section, name, "fleet", (lane,))
                     if given is not None and not given.whole and given.value:
                         self._shared(section, name, given)
+        live = self._layers.find("fleet", "", "live", (Lane.NORMAL,))
+        if live is not None and live.value and not resolved(self._layers, "fleet", "", "lease", Lane.NORMAL).value:
+            told = "is true, but shadow runs without a lease, so also where nobody knows what is laid over its limits"
+            self._wrong(Lane.SHADOW, live, told, "Add `lease: true` beside it.")
 
     def _shared(self, section: str, name: str, given: Given) -> None:
         """A limit of many processes is shadow's alone: normal asks nobody, so nobody can hold it up."""

@@ -19,7 +19,7 @@ import yaml
 from shadowstream.errors import Problem
 from shadowstream.lane import Lane
 
-__all__ = ["Findings", "Node", "Scalar", "from_mapping", "from_text", "from_value", "read_file"]
+__all__ = ["Findings", "Node", "Scalar", "content_of", "from_mapping", "from_text", "from_value", "read"]
 
 Scalar = str | int | float | bool | None
 
@@ -29,6 +29,7 @@ INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)", re.ASCII)
 QUOTED = re.compile(r"""(['"])(?!<)[^'"]{2,}\1""")
 """Words of the document inside PyYAML's messages: they may be a password that began with ``*``."""
 DOCUMENT = "(document)"
+CURE = "Make it a readable UTF-8 text file."
 DIGITS = 300
 """The longest number read as a number: longer ones overflow a float."""
 DEPTH = 50
@@ -79,18 +80,25 @@ class _UnreadableError(Exception):
         self.line = line
 
 
-def read_file(path: str | Path, findings: Findings) -> Node | None:
-    """Read the configuration file; None when it cannot be used, and then the findings say why."""
+def content_of(path: str | Path, findings: Findings) -> bytes | None:
+    """Return what the configuration file holds; None when it cannot be read, and then the findings say why."""
     first = f"{path}:1"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        return Path(path).read_bytes()
     except FileNotFoundError:
         cure = "Write the file, or name another one with --config FILE or load(path)."
         _refuse(findings, first, "the file does not exist", cure)
-        return None
     except (OSError, ValueError) as error:
-        why = "is not UTF-8 text" if isinstance(error, UnicodeError) else f"cannot be read ({_reason(error)})"
-        _refuse(findings, first, f"the file {why}", "Make it a readable UTF-8 text file.")
+        _refuse(findings, first, f"the file cannot be read ({_reason(error)})", CURE)
+    return None
+
+
+def read(path: str | Path, content: bytes, findings: Findings) -> Node | None:
+    """Read what the file at ``path`` holds; None when it cannot be used, and then the findings say why."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeError:
+        _refuse(findings, f"{path}:1", "the file is not UTF-8 text", CURE)
         return None
     node = from_text(text, lambda line: f"{path}:{line}", findings)
     if node is None or isinstance(node.content, Mapping):

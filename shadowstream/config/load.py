@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from shadowstream.config.checks import Checks, warnings
-from shadowstream.config.document import Findings, Node, from_mapping, read_file
+from shadowstream.config.document import Findings, Node, content_of, from_mapping, read
 from shadowstream.config.fields import SECTIONS
 from shadowstream.config.lookup import Layer, Layers, reading
 from shadowstream.config.model import (
@@ -18,6 +20,7 @@ from shadowstream.config.model import (
     KeysRule,
     LaneSettings,
     MarkSettings,
+    Origin,
     RateRule,
     Route,
     Settings,
@@ -33,7 +36,7 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Examined", "examine", "load"]
+__all__ = ["Examined", "examine", "load", "version_of"]
 
 T = TypeVar("T")
 
@@ -75,18 +78,24 @@ def examine(
     *,
     environ: Mapping[str, str] = os.environ,
     live: Mapping[str, object] | None = None,
+    content: bytes | None = None,
 ) -> Examined:
-    """Read and check a configuration without raising: the settings it makes, and what is wrong in each lane's part."""
+    """Read and check a configuration without raising: the settings it makes, and what is wrong in each lane's part.
+
+    ``content`` is what the file was found to hold; without it the file is read.
+    """
     findings = Findings()
-    root = read_file(path, findings)
-    if root is None:
+    held = content_of(path, findings) if content is None else content
+    root = None if held is None else read(path, held, findings)
+    if held is None or root is None:
         return Examined(None, findings.of(Lane.NORMAL), findings.of(Lane.SHADOW))
     layers = _layers(root, environ, live, findings)
     checks = Checks(layers, root, findings)
     checks.run()
     keys = checks.signing_keys(environ)
     normal_problems, shadow_problems = findings.of(Lane.NORMAL), findings.of(Lane.SHADOW)
-    settings = None if normal_problems else _settings(layers, keys, shadow_problems)
+    origin = Origin(path, environ, held, version_of(held, live))
+    settings = None if normal_problems else _settings(layers, keys, shadow_problems, origin)
     return Examined(settings, normal_problems, shadow_problems)
 
 
@@ -100,7 +109,13 @@ def _layers(root: Node, environ: Mapping[str, str], live: Mapping[str, object] |
     return spelling.table()
 
 
-def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Problem, ...]) -> Settings:
+def version_of(content: bytes, live: Mapping[str, object] | None) -> str:
+    """Return what tells configurations apart: twelve hex digits of the SHA-256 over the file and the live layer."""
+    laid_over = b"" if live is None else json.dumps(from_mapping(live, "").plain(), sort_keys=True).encode()
+    return sha256(content + laid_over).hexdigest()[:12]
+
+
+def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Problem, ...], origin: Origin) -> Settings:
     mark = MarkSettings(**{**_values(layers, "mark", "", Lane.NORMAL), "keys": keys})
     normal = _lane(layers, Lane.NORMAL)
     shadow = None if problems else _lane(layers, Lane.SHADOW)
@@ -114,6 +129,7 @@ def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Prob
         warnings=tuple(text for lane in lanes for text in warnings(layers, lane, mark.trust)),
         fleet=_fleet(layers),
         layers=layers,
+        origin=origin,
     )
 
 

@@ -14,6 +14,7 @@ from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from shadowstream.config.lookup import Layers
 
@@ -25,6 +26,7 @@ __all__ = [
     "MarkSettings",
     "OnLimit",
     "Order",
+    "Origin",
     "RateRule",
     "Route",
     "Settings",
@@ -232,6 +234,8 @@ class FleetSettings:
     """After how long without an answer it counts as not reachable."""
     lease: bool = False
     """Whether shadow runs only while its run has a lease (`shadowstream arm`)."""
+    live: bool = False
+    """Whether limits may be laid over shadow's through Redis (`shadowstream limit`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +276,17 @@ class LaneSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What settings were loaded from."""
+
+    path: str | Path
+    environ: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    version: str
+    """Twelve hex digits of the SHA-256 of the file and the live layer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One service's configuration.
 
@@ -288,6 +303,8 @@ class Settings:
     """What the shadow lane's processes share; also when that lane is off, for whoever wants to stop it."""
     layers: Layers | None = field(default=None, repr=False, compare=False)
     """What the values were resolved from, for ``config explain``."""
+    origin: Origin | None = field(default=None, repr=False, compare=False)
+    """Where to look for changes; None when they were built by hand."""
 
     def of(self, lane: Lane) -> LaneSettings:
         """Return one lane's settings.

@@ -19,12 +19,12 @@ FULL_RETRY_S: Final = 0.005
 class Cap:
     """The cap stage: at most ``limit`` calls in flight (0: none at all, None: any number, but counted)."""
 
-    __slots__ = ("_full", "in_flight", "limit")
+    __slots__ = ("_full", "_level", "in_flight", "limit")
 
     name: ClassVar[str] = "cap"
 
     def __init__(self, limit: int | None) -> None:
-        self._full = limit
+        self._full, self._level = limit, 1.0
         self.limit = limit
         """Calls at the same time, by now."""
         self.in_flight = 0
@@ -38,7 +38,13 @@ class Cap:
 
     def tune(self, level: float, now: float) -> None:  # noqa: ARG002 - the stages' signature
         """Admit this share of the limit, at least one call unless it is 0; whoever is in stays in."""
+        self._level = level
         self.limit = None if self._full is None else ceil(level * self._full)
+
+    def adopt(self, limit: int | None, now: float) -> None:
+        """Go on with another limit; whoever is in stays in."""
+        self._full = limit
+        self.tune(self._level, now)
 
     def take(self, ticket: Ticket) -> None:
         """Take nothing more: the chain counts who is in."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pybreaker import STATE_CLOSED
 
+from shadowstream.config.model import RateRule
 from shadowstream.events import GateLevel, Listeners, Outcome
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.cap import Cap
@@ -21,7 +22,7 @@ from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from shadowstream.config.model import BreakerRule, RateRule
+    from shadowstream.config.model import BreakerRule
     from shadowstream.gate.rate import Shared
     from shadowstream.lane import Lane
 
@@ -30,12 +31,13 @@ __all__ = ["Chain", "Stages", "folded"]
 # An enum member looked up on its class costs more than a whole stage in CPython 3.11.
 ADMIT: Final = Verdict.ADMIT
 NO_GENERATION: Final = -1
+NO_LIMIT: Final = RateRule()
 
 
 class Stages:
     """All that one command in one lane keeps between decisions, and the lock over it, however many gates share it."""
 
-    __slots__ = ("_closed", "breaker", "cap", "command", "dry", "lane", "lock", "ramps", "rate")
+    __slots__ = ("_chains", "_closed", "_hooks", "breaker", "cap", "command", "dry", "lane", "lock", "ramps", "rate")
 
     def __init__(
         self,
@@ -46,23 +48,71 @@ class Stages:
         hooks: Listeners,
         shared: Shared | None = None,
     ) -> None:
-        self.lane, self.command, self.lock = lane, command, Lock()
+        self.lane, self.command, self._hooks, self.lock = lane, command, hooks, Lock()
+        self._chains: list[Chain] = []
         self.cap = Cap(None if breaker is None else breaker.max_concurrent)
         self.breaker = None if breaker is None else Breaker(lane, command, breaker, hooks, self.lock)
-        limited = rate is not None and not (rate.soft_per_s is None and rate.hard_per_s is None)
-        self.rate = RateLimit(rate, shared) if rate is not None and limited else None
+        self.rate = None if (limits := _limiting(rate)) is None else RateLimit(limits, shared)
         self.ramps = tuple(_ramps((self.cap, breaker), (self.rate, rate)))
         """What opens the stages that have to warm up."""
         self._closed = 0
         """The breaker's generation when it was last seen closed."""
-        calls, rates = breaker is not None and breaker.dry_run, rate is not None and rate.dry_run
-        self.dry = frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
+        self.dry = _dry(rate, breaker)
         """The stages that refuse nothing."""
+
+    def adopt(self, rate: RateRule | None, breaker: BreakerRule | None, shared: Shared | None, now: float) -> None:
+        """Go on by other rules from monotonic second ``now`` on, with what is known of the calls until then."""
+        with self.lock:
+            self.cap.adopt(None if breaker is None else breaker.max_concurrent, now)
+            self._adopt_breaker(breaker)
+            self._adopt_rate(_limiting(rate), shared, now)
+            self.dry = _dry(rate, breaker)
+            self._adopt_ramps(tuple(_ramps((self.cap, breaker), (self.rate, rate))), now)
+            for chain in self._chains:
+                chain.fold()
+
+    def _adopt_breaker(self, rule: BreakerRule | None) -> None:
+        if rule is None:
+            self.breaker = None
+        elif self.breaker is None:
+            self.breaker = Breaker(self.lane, self.command, rule, self._hooks, self.lock)
+        else:
+            self.breaker.adopt(rule)
+
+    def _adopt_rate(self, rule: RateRule | None, shared: Shared | None, now: float) -> None:
+        if rule is None:
+            self.rate = None
+            return
+        if self.rate is None:
+            self.rate = RateLimit(NO_LIMIT)
+        self.rate.adopt(rule, shared, now)
+
+    def _adopt_ramps(self, ramps: tuple[Ramp, ...], now: float) -> None:
+        """Go on with the ramps there were; a new one is done: its limit was in use before."""
+        old = {ramp.stage: ramp for ramp in self.ramps}
+        for ramp in ramps:
+            before = old.pop(ramp.stage, None)
+            if before is None:
+                ramp.skip(now)
+            else:
+                ramp.go_on(before)
+        for stage in old:
+            stage.tune(1.0, now)
+        self.ramps = ramps
+
+    def opens(self, chain: Chain) -> None:
+        """Take note of a gate over these stages."""
+        self._chains.append(chain)
 
     @property
     def empty(self) -> bool:
         """Tell whether the command has no rule at all."""
         return self.breaker is None and self.rate is None
+
+    @property
+    def gated(self) -> bool:
+        """Tell whether the command has, or had, a rule that calls were decided by."""
+        return bool(self._chains)
 
     def warm(self, now: float) -> None:
         """Open the stages that warm up as far as they are by monotonic second ``now``; called with the lock held."""
@@ -89,6 +139,13 @@ class Chain:
 
     def __init__(self, stages: Stages, on_refusal: Verdict) -> None:
         self._stages, self._on_refusal, self._lock = stages, on_refusal, stages.lock
+        with self._lock:
+            self.fold()
+            stages.opens(self)
+
+    def fold(self) -> None:
+        """Look at the stages as they are now; called with the lock held."""
+        stages = self._stages
         self._cap, self._breaker = cap, breaker = stages.cap, stages.breaker
         rate = stages.rate
         asked = [stage for stage in (None if cap.limit is None else cap, breaker, rate) if stage is not None]
@@ -100,8 +157,8 @@ class Chain:
 
     def enter(self, now: float, work: object = None) -> Ticket:  # noqa: ARG002 - the protocol's signature
         """Decide at monotonic second ``now``; a refusal has consumed nothing of any stage."""
-        breaker = self._breaker
         with self._lock:
+            breaker = self._breaker
             if self._warms:
                 self._stages.warm(now)
             for check, name in self._checks:
@@ -132,8 +189,8 @@ class Chain:
 
     def leave(self, ticket: Ticket, outcome: Outcome, now: float, error: BaseException | None = None) -> None:
         """Say how an admitted message ended at monotonic second ``now``; a second time changes nothing."""
-        breaker = self._breaker
         with self._lock:
+            breaker = self._breaker
             if ticket.left or ticket.verdict is not ADMIT:
                 return
             ticket.left = True
@@ -152,6 +209,16 @@ def _ramps(*limited: tuple[Cap | RateLimit | None, BreakerRule | RateRule | None
     for stage, rule in limited:
         if stage is not None and rule is not None and rule.warm_up_s is not None:
             yield Ramp(stage, rule.warm_up_s, rule.warm_from)
+
+
+def _limiting(rule: RateRule | None) -> RateRule | None:
+    """Return a rule that limits something, None for one that does not."""
+    return None if rule is None or (rule.soft_per_s is None and rule.hard_per_s is None) else rule
+
+
+def _dry(rate: RateRule | None, breaker: BreakerRule | None) -> frozenset[str]:
+    calls, rates = breaker is not None and breaker.dry_run, rate is not None and rate.dry_run
+    return frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
 
 
 def folded(stages: Stages, on_refusal: Verdict) -> Gate:

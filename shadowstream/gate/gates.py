@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from shadowstream.events import HotKeys
 from shadowstream.gate.chain import Stages, folded
 from shadowstream.gate.fleet import Clerk, RunGate, Runs
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
-from shadowstream.gate.verdict import Gate, Verdict
+from shadowstream.gate.verdict import Gate, OpenGate, Verdict
 
 if TYPE_CHECKING:
     from pybreaker import CircuitBreaker
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from shadowstream.config.model import FleetSettings, LaneSettings, RateRule
     from shadowstream.events import GateLevel, Listeners
     from shadowstream.gate.fleet import Stock
+    from shadowstream.gate.fleet.clerk import LayOver
     from shadowstream.gate.keys.gate import Finder
 
 __all__ = ["Gates"]
@@ -30,7 +32,7 @@ class Gates:
     own Gates.
     """
 
-    __slots__ = ("_clerk", "_hooks", "_keyed", "_lock", "_made", "_settings", "_stages")
+    __slots__ = ("_clerk", "_hooks", "_keyed", "_lay_over", "_lock", "_made", "_settings", "_stages")
 
     def __init__(self, settings: LaneSettings, hooks: Listeners) -> None:
         self._settings, self._hooks = settings, hooks
@@ -39,6 +41,14 @@ class Gates:
         self._made: dict[tuple[str, Verdict], Gate] = {}
         self._keyed: dict[str, KeyedLimit] = {}
         self._clerk: Clerk | None = None
+        self._lay_over: LayOver | None = None
+
+    def hear(self, lay_over: LayOver) -> None:
+        """Say who takes what is laid over the configuration; until then no run goes on, where that may be."""
+        with self._lock:
+            self._lay_over = lay_over
+            if self._clerk is not None:
+                self._clerk.lay_over = lay_over
 
     def gate(self, command: str, on_refusal: Verdict = Verdict.WAIT, values: Finder | None = None) -> Gate:
         """Return the command's gate, whose refusals carry ``on_refusal``.
@@ -61,6 +71,28 @@ class Gates:
             gate = KeyedGate(gate, limit, values(limit.fields), on_refusal)
         return gate if runs is None else RunGate(gate, runs, on_refusal)
 
+    def adopt(self, settings: LaneSettings, now: float) -> None:
+        """Go on by the rules of other settings from monotonic second ``now`` on, with all that is known by then.
+
+        Each command changes at once. Whoever holds a gate asks for it anew: where there was no rule, or another limit
+        by keys, it is another one.
+        """
+        with self._lock:
+            self._settings = replace(
+                self._settings,
+                **{each: getattr(settings, each) for each in ("default_rate", "rates", "breakers", "key_limits")},
+            )
+            for command, stages in self._stages.items():
+                rate = settings.rate(command)
+                stages.adopt(rate, settings.breaker(command), self._shared(command, rate), now)
+            for command, limit in list(self._keyed.items()):
+                rule = settings.key_limits.get(command)
+                if rule is None:
+                    del self._keyed[command]
+                else:
+                    limit.adopt(rule)
+            self._made = {key: gate for key, gate in self._made.items() if not isinstance(gate, OpenGate)}
+
     def keyed(self, command: str) -> KeyedLimit | None:
         """Return the command's limit for each value of some fields, None when it has none."""
         rule = self._settings.key_limits.get(command)
@@ -78,7 +110,7 @@ class Gates:
     def levels(self, now: float) -> list[GateLevel | HotKeys]:
         """Return what each command with rules looks like at monotonic second ``now``, and its hot keys since before."""
         with self._lock:
-            known = [stages for stages in self._stages.values() if not stages.empty]
+            known = [stages for stages in self._stages.values() if stages.gated]
             keyed = [(command, limit) for command, limit in self._keyed.items() if limit.tells]
         hot = [HotKeys(self._settings.lane, command, limit.hot()) for command, limit in keyed]
         return [*(stages.level(now) for stages in known), *hot]
@@ -88,15 +120,15 @@ class Gates:
         stages = self._stages.get(command)
         if stages is None:
             settings, rate = self._settings, self._settings.rate(command)
-            shared = None if rate is None else self._shared(command, rate)
+            shared = self._shared(command, rate)
             stages = Stages(settings.lane, command, rate, settings.breaker(command), self._hooks, shared)
             self._stages[command] = stages
         return stages
 
-    def _shared(self, command: str, rate: RateRule) -> Stock | None:
+    def _shared(self, command: str, rate: RateRule | None) -> Stock | None:
         """Return what this process holds of a limit of many; None when it is its own."""
         fleet = self._settings.fleet
-        if fleet is None or not rate.fleet or rate.hard_per_s is None:
+        if fleet is None or rate is None or not rate.fleet or rate.hard_per_s is None:
             return None
         return self._known(fleet).stock(command, rate)
 
@@ -107,7 +139,7 @@ class Gates:
 
     def _known(self, fleet: FleetSettings) -> Clerk:
         if self._clerk is None:
-            self._clerk = Clerk(self._settings.lane, fleet)
+            self._clerk = Clerk(self._settings.lane, fleet, lay_over=self._lay_over)
         return self._clerk
 
     def close(self) -> None:

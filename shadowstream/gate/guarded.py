@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from functools import wraps
+from functools import partial, wraps
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from shadowstream.config.live import Watcher
 from shadowstream.errors import RefusedError, SetupError
-from shadowstream.events import Listeners, Outcome
+from shadowstream.events import Configured, Listeners, Outcome
 from shadowstream.gate.gates import Gates
 from shadowstream.gate.notes import Notes
 from shadowstream.gate.verdict import Ticket, Verdict
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from inspect import BoundArguments
     from types import TracebackType
 
-    from shadowstream.config.model import Settings
+    from shadowstream.config.model import LaneSettings, Settings
     from shadowstream.events import Event, Hook
     from shadowstream.gate.verdict import Gate
 
@@ -50,14 +51,17 @@ class Guarded:
 
     def __init__(self, settings: Settings, hooks: Iterable[Hook] = (), *, clock: Clock = time.monotonic) -> None:
         listeners = Listeners(hooks)
-        self._doors = {Lane.NORMAL: _Doors(Gates(settings.normal, listeners))}
-        if settings.shadow is not None:
-            self._doors[Lane.SHADOW] = _Doors(Gates(settings.shadow, listeners))
-        lanes = [lane for lane in (settings.normal, settings.shadow) if lane is not None]
-        self.keyed = frozenset(command for lane in lanes for command, rule in lane.key_limits.items() if rule)
-        """The commands with a limit by keys in either lane."""
         self.clock = clock
+        self._doors = {
+            lane.lane: _Doors(Gates(lane, listeners), lane, self._asked_first)
+            for lane in (settings.normal, settings.shadow)
+            if lane is not None
+        }
         self._notes = Notes(listeners, self._levels) if listeners else None
+        followers = {lane: partial(doors.adopt, clock) for lane, doors in self._doors.items()}
+        self._watcher = Watcher(settings, followers, lambda *told: listeners.on(Configured(*told)))
+        for doors in self._doors.values():
+            doors.gates.hear(self._watcher.lay_over)
 
     def __call__(self, command: str, *, wait_s: float = 0.0, **values: object) -> Call:
         """Return what guards one call: a decorator, a ``with`` or an ``async with`` block.
@@ -93,8 +97,17 @@ class Guarded:
             self._notes.decided(lane, command, ticket)
         return Pass(lane, command, ticket, now, gate, self._notes)
 
+    def keyed(self, command: str) -> bool:
+        """Tell whether the command has a limit by keys in either lane."""
+        return any(command in doors.keyed for doors in self._doors.values())
+
+    def _asked_first(self) -> None:
+        # Not before: a server that forks its workers makes this object first, and threads do not come along.
+        self._watcher.start()
+
     def close(self) -> None:
         """Tell the hooks what they were not told yet, and leave what is shared with other processes."""
+        self._watcher.end()
         if self._notes is not None:
             self._notes.end()
         for doors in self._doors.values():
@@ -108,17 +121,32 @@ class Guarded:
 class _Doors:
     """One lane's gates, looked up without a lock once a command was asked for."""
 
-    __slots__ = ("_made", "gates")
+    __slots__ = ("_asked_first", "_made", "gates", "keyed")
 
-    def __init__(self, gates: Gates) -> None:
+    def __init__(self, gates: Gates, settings: LaneSettings, asked_first: Callable[[], None]) -> None:
         self.gates = gates
+        self.keyed = _keyed(settings)
         self._made: dict[str, Gate] = {}
+        self._asked_first = asked_first
 
     def of(self, command: str) -> Gate:
         made = self._made.get(command)
         if made is None:
-            made = self._made[command] = self.gates.gate(command, values=lambda _: _as_given)
+            self._asked_first()
+            into = self._made
+            made = into[command] = self.gates.gate(command, values=lambda _: _as_given)
         return made
+
+    def adopt(self, clock: Clock, settings: LaneSettings) -> None:
+        self.gates.adopt(settings, clock())
+        self.keyed = _keyed(settings)
+        # Swapped, not emptied: whoever is about to put a gate of before into it does so into the old one.
+        self._made = {}
+
+
+def _keyed(settings: LaneSettings) -> frozenset[str]:
+    """Return the commands with a limit by keys."""
+    return frozenset(command for command, rule in settings.key_limits.items() if rule)
 
 
 def _as_given(values: Mapping[str, object]) -> Mapping[str, object]:
@@ -206,11 +234,13 @@ class Call:
         self, function: Callable[..., Any]
     ) -> Callable[[tuple[Any, ...], dict[str, Any]], Mapping[str, object]]:
         """Return what finds the values of a multi-key limit among a function's arguments."""
-        given = self._values
-        if self._command not in self._guarded.keyed:
-            return lambda _, __: given
+        given, keyed, command = self._values, self._guarded.keyed, self._command
         shape = signature(function)
-        return lambda args, more: {**_named(shape.bind(*args, **more)), **given}
+
+        def named(args: tuple[Any, ...], more: dict[str, Any]) -> Mapping[str, object]:
+            return {**_named(shape.bind(*args, **more)), **given} if keyed(command) else given
+
+        return named
 
     def __enter__(self) -> Ticket:
         until = self._guarded.clock() + self._wait_s

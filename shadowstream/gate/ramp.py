@@ -23,15 +23,23 @@ class Warming(Protocol):
 class Ramp:
     """What share of one stage's limit is open, by the monotonic clock."""
 
-    __slots__ = ("_asked", "_began", "_cold", "_level", "_stage", "_warm_s")
+    __slots__ = ("_asked", "_began", "_cold", "_level", "_warm_s", "stage")
 
     def __init__(self, stage: Warming, warm_s: float, cold: float) -> None:
-        self._stage, self._warm_s, self._cold = stage, warm_s, cold
+        self.stage, self._warm_s, self._cold = stage, warm_s, cold
         self._began: float | None = None
         """Monotonic second at which the line begins; None: with the next question."""
         self._asked = 0.0
         self._level = 1.0
         """What the stage was told last."""
+
+    def go_on(self, before: Ramp) -> None:
+        """Be where another ramp of the stage was."""
+        self._began, self._asked, self._level = before._began, before._asked, before._level
+
+    def skip(self, now: float) -> None:
+        """Be done at monotonic second ``now``: the limit was in use before it had to warm up."""
+        self._began, self._asked = now - self._warm_s, now
 
     def restart(self) -> None:
         """Begin anew with the next question."""
@@ -46,4 +54,4 @@ class Ramp:
         level = self._cold + (1.0 - self._cold) * done
         if level != self._level:
             self._level = level
-            self._stage.tune(level, now)
+            self.stage.tune(level, now)

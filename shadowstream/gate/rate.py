@@ -36,11 +36,9 @@ class Bucket:
     __slots__ = ("_full", "_last", "_rate_per_s", "burst", "content")
 
     def __init__(self, rate_per_s: float, burst: int | None = None) -> None:
-        self._rate_per_s = rate_per_s
-        # A burst below one could never admit a message; whoever wants none says rate 0.
-        self.burst: float = default_burst(rate_per_s) if burst is None else max(1, burst)
+        self._full = rate_per_s, _burst(rate_per_s, burst)
+        self._rate_per_s, self.burst = self._full
         """Messages that may pass at once, by now."""
-        self._full = self._rate_per_s, self.burst
         self.content = 0.0
         """Messages that have not drained yet; add 1.0 to take one, right after a check that returned 0.0."""
         self._last = -inf
@@ -63,9 +61,31 @@ class Bucket:
 
     def tune(self, level: float, now: float) -> None:
         """Go on with this share of the rate and of the burst; until ``now`` it drained as before."""
-        self.check(now)
+        self._drain(now)
         rate_per_s, burst = self._full
         self._rate_per_s, self.burst = level * rate_per_s, max(level * burst, 1.0)
+
+    def adopt(self, rate_per_s: float, burst: int | None, now: float, level: float = 1.0) -> None:
+        """Go on with a share of another limit: until ``now`` it drained as before; no burst is given for the change."""
+        self._drain(now)
+        tokens = self.burst - self.content
+        if self._rate_per_s <= 0.0:
+            tokens = min(tokens, 0.0)
+        self._full = rate_per_s, _burst(rate_per_s, burst)
+        self.tune(level, now)
+        self.content = self.burst - min(tokens, self.burst)
+
+    def use_up(self, now: float) -> None:
+        """Begin without the burst: somebody may just have used it."""
+        self._drain(now)
+        self.content = float(self.burst)
+
+    def _drain(self, now: float) -> None:
+        """Let drain what has drained until ``now``, at a rate of 0 nothing."""
+        if self._rate_per_s > 0.0:
+            self.check(now)
+        else:
+            self._last = max(self._last, now)
 
     def tokens(self, now: float) -> float:
         """Return how many messages would be admitted at once."""
@@ -76,7 +96,14 @@ class Bucket:
 
     def full_at(self) -> float:
         """Return the monotonic second at which the bucket forgets every message it has admitted."""
-        return self._last + self.content / self._rate_per_s if self.content else -inf
+        if not self.content:
+            return -inf
+        return self._last + self.content / self._rate_per_s if self._rate_per_s > 0.0 else inf
+
+
+def _burst(rate_per_s: float, burst: int | None) -> float:
+    """Return how many may pass at once: one below one could never admit a message; whoever wants none says rate 0."""
+    return default_burst(rate_per_s) if burst is None else max(1, burst)
 
 
 class Shared(Protocol):
@@ -97,16 +124,21 @@ class Shared(Protocol):
         """Return how many messages would be admitted at once."""
         ...
 
+    def adopt(self, rate_per_s: float, burst: int | None, now: float) -> None:
+        """Go on with another limit from monotonic second ``now`` on."""
+        ...
+
 
 class RateLimit:
     """The rate stage: hard and soft limit in one decision."""
 
-    __slots__ = ("_hard", "_longest_s", "_members", "_over_soft", "_shared", "_soft", "_soft_waits")
+    __slots__ = ("_hard", "_level", "_longest_s", "_members", "_over_soft", "_shared", "_soft", "_soft_waits")
 
     name: ClassVar[str] = "rate"
 
     def __init__(self, rule: RateRule, shared: Shared | None = None) -> None:
         self._shared = shared
+        self._level = 1.0
         self._members = 1
         """Who share the limits, when the soft one was last cut to a share of it."""
         self._hard = None if rule.hard_per_s is None or shared else Bucket(rule.hard_per_s, rule.burst)
@@ -137,10 +169,20 @@ class RateLimit:
 
     def tune(self, level: float, now: float) -> None:
         """Open this share of both rates from monotonic second ``now`` on."""
-        self._longest_s = inf if level >= 1.0 else RE_ASK_S
+        self._level, self._longest_s = level, inf if level >= 1.0 else RE_ASK_S
         for bucket in (self._hard, self._soft):
             if bucket is not None:
                 bucket.tune(level, now)
+
+    def adopt(self, rule: RateRule, shared: Shared | None, now: float) -> None:
+        """Go on by another rule from monotonic second ``now`` on: a limit that is new begins without its burst."""
+        self._shared, self._members = shared, 1 if shared is None else max(shared.members, 1)
+        self._soft_waits, self._over_soft = rule.on_soft == "wait", False
+        if shared is not None:
+            shared.adopt(rule.hard_per_s or 0.0, rule.burst, now)
+        level = self._level / self._members
+        self._hard = _adopted(self._hard, None if shared else rule.hard_per_s, rule.burst, level, now)
+        self._soft = _adopted(self._soft, rule.soft_per_s, rule.burst, level, now)
 
     def take(self, ticket: Ticket) -> None:
         """Take one message, from the hard limit alone when it is above the soft one."""
@@ -157,3 +199,15 @@ class RateLimit:
         """Return how many messages the hard limit would admit at once, None when there is no hard limit."""
         hard = self._hard or self._shared
         return None if hard is None else hard.tokens(now)
+
+
+def _adopted(
+    bucket: Bucket | None, rate_per_s: float | None, burst: int | None, level: float, now: float
+) -> Bucket | None:
+    if rate_per_s is None:
+        return None
+    if bucket is None:
+        bucket = Bucket(rate_per_s, burst)
+        bucket.use_up(now)
+    bucket.adopt(rate_per_s, burst, now, level)
+    return bucket

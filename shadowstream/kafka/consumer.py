@@ -16,9 +16,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import OnLimit
+from shadowstream.config.live import Watcher
 from shadowstream.errors import SetupError
-from shadowstream.events import Carried, Listeners, Outcome
-from shadowstream.gate import Gates, Ticket, Verdict
+from shadowstream.events import Carried, Configured, Listeners, Outcome
+from shadowstream.gate import Gates, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind
 from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
 from shadowstream.kafka.labels import scribe_of
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import TopicPartition
 
-    from shadowstream.config import Settings
+    from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Hook
-    from shadowstream.gate import Gate
+    from shadowstream.gate import Gate, Ticket
     from shadowstream.headers import Reading
 
 __all__ = ["Consumer"]
@@ -72,7 +73,8 @@ class Consumer:
         self._listeners = Listeners(hooks)
         self._reader = mark_reader(settings.mark)
         self._shadow = None if settings.shadow is None else Gates(settings.shadow, self._listeners)
-        self._gates = _gates(settings, topics, commands or {}, self._shadow)
+        self._made = partial(_gates, settings, topics, commands or {}, self._shadow)
+        self._gates = self._made()
         self._senders = Senders(partial(producer_of, settings.shadow or settings.normal))
         # One cursor, one group: what it sets aside is shadow's, and was read by the normal one.
         scribe = replace(scribe_of(settings.normal, settings.mark.header), lane=Lane.SHADOW)
@@ -81,6 +83,11 @@ class Consumer:
         self.raw = consumer_of(settings.normal, **{"enable.auto.offset.store": True})
         """The client's own consumer, for everything that is not here."""
         self.raw.subscribe(list(topics))
+        followers = {} if self._shadow is None else {Lane.SHADOW: partial(self._adopt, self._shadow)}
+        self._watcher = Watcher(settings, followers, lambda *told: self._listeners.on(Configured(*told)))
+        if self._shadow is not None:
+            self._shadow.hear(self._watcher.lay_over)
+        self._watcher.start()
 
     def poll(self, timeout: float = -1) -> Message | None:
         """Return the next message that is to be handled, in whichever lane; None after ``timeout`` seconds."""
@@ -133,9 +140,14 @@ class Consumer:
 
     def close(self) -> None:
         """Leave the group, and what is shared with others."""
+        self._watcher.end()
         self.raw.close()
         if self._shadow is not None:
             self._shadow.close()
+
+    def _adopt(self, gates: Gates, settings: LaneSettings) -> None:
+        gates.adopt(settings, time.monotonic())
+        self._gates = self._made()
 
     def __enter__(self) -> Self:
         """Use it in a ``with`` block."""
@@ -186,14 +198,17 @@ class Consumer:
     def _gated(self, raw: RawMessage, reading: Reading, piece: Piece) -> Message | None:
         topic = raw.topic() or ""
         gate = self._gates.get(topic)
+        if gate is None:
+            self._count(raw, Lane.SHADOW, Outcome.SHED)
+            return None
         message = _Gated(raw, reading.mark)
-        ticket = gate.enter(time.monotonic(), message) if gate is not None else Ticket(verdict=Verdict.SHED)
+        ticket = gate.enter(time.monotonic(), message)
         if ticket.verdict is Verdict.PARK:
             self._outlets[topic].park(raw, piece)
         if ticket.verdict is not Verdict.ADMIT:
             self._count(raw, Lane.SHADOW, Outcome.PARKED if ticket.verdict is Verdict.PARK else Outcome.SHED)
             return None
-        message.gate, message.ticket = self._gates[topic], ticket
+        message.gate, message.ticket = gate, ticket
         return message
 
     def _count(self, raw: RawMessage, lane: Lane, outcome: Outcome, seconds: tuple[float, ...] = ()) -> None:

@@ -30,6 +30,7 @@ from shadowstream.events import (
     Called,
     Carried,
     CommitFailed,
+    Configured,
     CopyFailed,
     GateLevel,
     HotKeys,
@@ -111,6 +112,7 @@ class PrometheusHook:
         self._shown: Mapping[type[Event], Callable[[str, Any], None]] = {
             Called: self._on_called,
             Carried: self._on_carried,
+            Configured: self._on_configured,
             CommitFailed: lambda lane, _: self._commit_failures.add((lane,), 1),
             CopyFailed: lambda lane, event: self._copy_failures.add((lane, self._topics.label(event.topic)), 1),
             GateLevel: self._on_level,
@@ -172,6 +174,9 @@ class PrometheusHook:
         self._commit_failures = self._counter("commit_failures", "Commits that were refused.", "lane")
         self._rebalances = self._counter("rebalances", "How often partitions came or went.", "lane", "change")
         self._client_errors = self._counter("client_errors", "Errors the Kafka client survived.", "lane")
+        self._config = self._gauge("config_info", "The configuration that is gone by.", "lane", "version")
+        self._config_number = self._gauge("config_number", "Configurations gone by since the start.", "lane")
+        self._config_refused = self._counter("config_refused", "Configurations that were found wrong.", "lane")
         self._shadow_off = self._gauge("shadow_off", "1 once the shadow lane was said not to run.", "lane")
         self._shadow_off.put((Lane.SHADOW.value,), 0)
 
@@ -252,6 +257,16 @@ class PrometheusHook:
                 self._hot_keys.drop(each)
         for key, value, count in event.keys:
             self._hot_keys.put((*row, key, value), count)
+
+    def _on_configured(self, lane: str, event: Configured) -> None:
+        if not event.taken:
+            self._config_refused.add((lane,), 1)
+            return
+        for row in self._config.copied():
+            if row[0] == lane:
+                self._config.drop(row)
+        self._config.put((lane, event.version), 1)
+        self._config_number.put((lane,), event.number)
 
     def _on_overdue_calls(self, lane: str, event: OverdueCalls) -> None:
         row = (lane, self._topics.label(event.topic))

@@ -202,6 +202,7 @@ FLEET = MappingProxyType(
         "url": Field("url", text(FLEET_URL, "a Redis URL such as redis://localhost:6379/0")),
         "timeout": _of(FleetSettings, "timeout_s", positive_duration),
         "lease": _of(FleetSettings, "lease", flag),
+        "live": _of(FleetSettings, "live", flag),
     }
 )
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")

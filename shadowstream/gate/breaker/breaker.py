@@ -83,31 +83,25 @@ class Breaker:
     name: ClassVar[str] = "breaker"
 
     def __init__(self, lane: Lane, command: str, rule: BreakerRule, hooks: Listeners, lock: Lock) -> None:
-        self._lane, self._command, self._rule, self._hooks, self._lock = lane, command, rule, hooks, lock
+        self._lane, self._command, self._hooks, self._lock = lane, command, hooks, lock
         self.phase = STATE_CLOSED
         """``closed``, ``open`` or ``half-open``: decisions go by it; pybreaker is brought in line after each change."""
         self.generation = 0
         """Counts the changes of phase; an outcome from an older one is dropped."""
         self.changed = False
         """A change of ours has not been announced yet."""
-        self._blame = Blame(rule)
+        self._go_by(rule)
+        self._window = window_of(rule)
         self._opened = 0
         """How often in a row it has opened without having closed."""
         self._open_s = rule.open_for_s
         """How long it stays open this time."""
         self._trial_at = inf
         """Monotonic second of the last trial."""
-        self._trial_s = inf if rule.half_open_timeout_s is None else rule.half_open_timeout_s
         self._half_open_at = inf
         """Monotonic second at which an open breaker half-opens; inf until the first decision after a forced open."""
-        self._window = window_of(rule)
-        # As in resilience4j: a minimum above the window would never be reached.
-        self._min_calls = min(rule.min_calls, rule.window) if rule.window_s is None else rule.min_calls
-        self._permits = max(1, rule.half_open)
-        """Calls that half-open admits."""
         self._trials = self._successes = self._slow_trials = 0
         """Half-open calls given out and not handed back unused; those that succeeded; those that were slow."""
-        self._slow_call_s = inf if rule.slow_call_s is None else rule.slow_call_s
         self._news: deque[Transition] = deque()
         self._tell_lock, self._mirror_lock = Lock(), Lock()
         self._mirroring = 0
@@ -115,6 +109,27 @@ class Breaker:
         name = f"{lane}.{command}" if lane is Lane.SHADOW else command
         self.circuit = CircuitBreaker(name=name, listeners=[_Ear(self)])
         """Where others watch and force the state; nobody calls anything through it."""
+
+    def _go_by(self, rule: BreakerRule) -> None:
+        self._rule, self._blame = rule, Blame(rule)
+        # As in resilience4j: a minimum above the window would never be reached.
+        self._min_calls = min(rule.min_calls, rule.window) if rule.window_s is None else rule.min_calls
+        self._permits = max(1, rule.half_open)
+        """Calls that half-open admits."""
+        self._trial_s = inf if rule.half_open_timeout_s is None else rule.half_open_timeout_s
+        self._slow_call_s = inf if rule.slow_call_s is None else rule.slow_call_s
+
+    def adopt(self, rule: BreakerRule) -> None:
+        """Go on by another rule, as open or closed as it is; called with the gate's lock held.
+
+        The window is kept unless the rule cuts another one; an open breaker opens for what the rule says now, from now.
+        """
+        before = self._rule
+        self._go_by(rule)
+        if (before.window, before.window_s) != (rule.window, rule.window_s):
+            self._window = window_of(rule)
+        if self.phase == STATE_OPEN:
+            self._open_s = self._opened_for_s()
 
     def check(self, now: float) -> float:
         """Return the seconds until asking again is worthwhile (0.0: admitted); takes nothing."""
@@ -215,7 +230,7 @@ class Breaker:
         self._slow_trials += call >> 1
         if self._slow_trials and self._slow_trials / self._permits >= self._rule.slow_rate:
             return "trial_slow"
-        return "trials_succeeded" if self._successes == self._permits else ""
+        return "trials_succeeded" if self._successes >= self._permits else ""
 
     def _shift(self, after: str, reason: str) -> None:
         """Change the phase and start its books anew; called with the gate's lock held."""

@@ -7,6 +7,7 @@
 ``beat.lua``   a sign of life, and what it hears
 ``runs``       `Runs`: the runs with a lease; `RunGate`: a gate behind that question
 ``clerk``      `Clerk`: the thread that asks, and what happens when nobody answers
+``layer``      `Layer`: what is laid over the configuration of every shadow process
 ``switch``     `Switch`: arm, disarm and kill, for whoever is in charge
 =============  ============================================================================
 """
@@ -14,8 +15,9 @@
 from __future__ import annotations
 
 from shadowstream.gate.fleet.clerk import Clerk
+from shadowstream.gate.fleet.layer import Layer, parsed
 from shadowstream.gate.fleet.runs import RunGate, Runs
 from shadowstream.gate.fleet.stock import Stock
 from shadowstream.gate.fleet.switch import Killed, Switch
 
-__all__ = ["Clerk", "Killed", "RunGate", "Runs", "Stock", "Switch"]
+__all__ = ["Clerk", "Killed", "Layer", "RunGate", "Runs", "Stock", "Switch", "parsed"]

@@ -2,9 +2,9 @@
 --
 -- KEYS[1]  the members, by when they were last heard of
 -- KEYS[2]  the runs, by when their leases end, us        KEYS[3]  how many kills there were
--- KEYS[4]  the last kill that each member has seen
+-- KEYS[4]  the last kill that each member has seen       KEYS[5]  what is laid over the configuration
 -- ARGV     1 member  2 forgotten after, us  3 the last kill it has seen
--- Returns  {members known, kills, run, us left, run, us left, ...}
+-- Returns  {members known, kills, version of what is laid over the configuration ('': nothing was), run, us left, run, us left, ...}
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -21,7 +21,11 @@ for _, key in ipairs({KEYS[1], KEYS[4]}) do
     redis.call('PEXPIRE', key, math.ceil(forgotten / 1000))
 end
 
-local told = {redis.call('ZCARD', KEYS[1]), tonumber(redis.call('GET', KEYS[3])) or 0}
+local told = {
+    redis.call('ZCARD', KEYS[1]),
+    tonumber(redis.call('GET', KEYS[3])) or 0,
+    redis.call('HGET', KEYS[5], 'version') or ''
+}
 local runs = redis.call('HGETALL', KEYS[2])
 for at = 1, #runs, 2 do
     local left = tonumber(runs[at + 1]) - now

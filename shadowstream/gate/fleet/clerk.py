@@ -18,16 +18,19 @@ import time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
+from shadowstream.gate.fleet.layer import DOCUMENT, parsed
 from shadowstream.gate.fleet.places import Places, connected, script
 from shadowstream.gate.fleet.runs import Runs
 from shadowstream.gate.fleet.stock import Stock
 from shadowstream.gate.rate import default_burst
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from shadowstream.config.model import FleetSettings, RateRule
     from shadowstream.lane import Lane
+
+    LayOver = Callable[[Mapping[str, object] | None], bool]
 
 __all__ = ["Clerk"]
 
@@ -52,7 +55,14 @@ US: Final = 1_000_000
 class Clerk:
     """Keeps one lane's stocks filled and its runs known; begins with the object."""
 
-    def __init__(self, lane: Lane, fleet: FleetSettings, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        fleet: FleetSettings,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        lay_over: LayOver | None = None,
+    ) -> None:
         self._lane, self._fleet, self._now = lane, fleet, now
         self._member = uuid4().hex
         self._client = connected(fleet)
@@ -65,6 +75,11 @@ class Clerk:
         self._beat_at = 0.0
         self._kills = 0
         """The last kill that was seen."""
+        self.lay_over = lay_over
+        """Takes what is laid over the configuration, and tells whether they are good; None: nobody is there yet."""
+        self._seen_version: str | None = None
+        self._laid = False
+        """Whether some document, or the word that there is none, was ever good."""
         self.members = 0
         """As many as were known at the last answer; 0: there was none."""
         self._heard_at = 0.0
@@ -76,10 +91,12 @@ class Clerk:
 
     def stock(self, command: str, rule: RateRule) -> Stock:
         """Return what this process holds of a command's hard rate."""
-        rate_per_s = rule.hard_per_s or 0.0
-        made = Stock(command, rate_per_s, rule.burst or default_burst(rate_per_s), self._wake.set)
-        self._stocks = {**self._stocks, command: made}
-        return made
+        known = self._stocks.get(command)
+        if known is None:
+            rate_per_s = rule.hard_per_s or 0.0
+            known = Stock(command, rate_per_s, rule.burst or default_burst(rate_per_s), self._wake.set)
+            self._stocks = {**self._stocks, command: known}
+        return known
 
     def end(self) -> None:
         """Stop fetching and say goodbye, so that nobody waits for this member to be forgotten."""
@@ -132,17 +149,38 @@ class Clerk:
 
     def _beat(self) -> None:
         places = self._places
-        members, kills, *told = self._call(
+        members, kills, version, *told = self._call(
             BEAT,
-            keys=[places.members, places.runs, places.kills, places.seen],
+            keys=[places.members, places.runs, places.kills, places.seen, places.live],
             args=[self._member, int(FORGOTTEN_S * US), self._kills],
         )
         self._answered(int(members))
-        runs = {run: int(left_us) / US for run, left_us in zip(told[::2], told[1::2], strict=True)}
-        self.runs.heard(runs, self._heard_at)
+        if not self._fleet.live or self._goes_by(version):
+            runs = {run: int(left_us) / US for run, left_us in zip(told[::2], told[1::2], strict=True)}
+            self.runs.heard(runs, self._heard_at)
         # Whoever killed waits to hear that it was seen.
         self._beat_at = self._heard_at + (BEAT_S if int(kills) == self._kills else 0.0)
         self._kills = int(kills)
+
+    def _goes_by(self, version: str) -> bool:
+        """Tell whether limits are gone by that were good at some time; without, no run goes on.
+
+        A process that begins must not go by the file alone where somebody has laid lower limits over it.
+        """
+        lost = not version and self._seen_version
+        if version != self._seen_version and not lost and self.lay_over is not None:
+            document = self._client.hget(self._places.live, DOCUMENT)
+            self._laid = self._lay_over(document, self.lay_over) or self._laid
+            self._seen_version = version
+        return self._laid
+
+    @staticmethod
+    def _lay_over(document: str | None, lay_over: LayOver) -> bool:
+        try:
+            return lay_over(parsed(document))
+        except ValueError as error:
+            log.error("live_layer_unreadable error=%s: run `shadowstream limit --clear`", error)  # noqa: TRY400 - the line says it all
+            return False
 
     def _call(self, name: str, keys: list[str], args: list[object]) -> list[str]:
         """Call one of our scripts; nobody else talks to Redis."""

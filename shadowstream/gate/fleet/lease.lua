@@ -7,7 +7,8 @@
 -- A member that has not been heard of for a while may be cut off, and then it goes by its own share of the rate. So the
 -- others get only what is left. A member that is forgotten goes by nothing at all any more.
 --
--- KEYS[1]  the bucket             KEYS[2]  the members, by when they were last heard of
+-- KEYS[1]  the bucket: when it will have drained, us for each message, burst
+-- KEYS[2]  the members, by when they were last heard of
 -- ARGV     1 rate per s  2 burst  3 messages wanted  4 how far ahead is reserved, us
 --          5 silent after, us  6 the bucket is kept for, us  7 "1" from a member that went by its own share until now
 --          8 how far ahead this member's last lease lies, us
@@ -25,7 +26,12 @@ local each = 1000000 * known / (rate * heard)
 
 -- A bucket that is not there was lost, or is new: nobody knows what was admitted a moment ago, so its burst is gone, and
 -- what this member still holds counts. So it is after a time in which members went by their own shares.
-local drained = tonumber(redis.call('GET', KEYS[1])) or now + tonumber(ARGV[8])
+local drained = now + tonumber(ARGV[8])
+local last, last_each, last_burst = string.match(redis.call('GET', KEYS[1]) or '', '(%S+) (%S+) (%S+)')
+if last then
+    -- In messages, for the limit may be another one than at the last lease: no burst is given for the change.
+    drained = now - math.min((now - last) / last_each, tonumber(last_burst)) * each
+end
 if ARGV[7] == '1' and drained < now then
     drained = now
 end
@@ -34,10 +40,12 @@ drained = math.max(drained, now - burst * each)
 -- One message can be reserved however slow the rate is; whoever gets none is told when to ask again.
 ahead = math.max(ahead, each)
 local granted = math.min(wanted, math.floor((now + ahead - drained) / each))
-if granted <= 0 then
-    return {0, math.ceil(drained + each - ahead - now), known}
+local wait = drained + each - ahead
+if granted > 0 then
+    drained = drained + granted * each
+    wait = drained
 end
-drained = drained + granted * each
 -- Lua's own way to write a number would cut it to 14 digits, which is milliseconds.
-redis.call('SET', KEYS[1], string.format('%.3f', drained), 'PX', math.ceil((burst * each + ahead + kept) / 1000))
-return {granted, math.ceil(math.max(drained - now, 0)), known}
+redis.call('SET', KEYS[1], string.format('%.3f %.17g %d', drained, each, burst), 'PX',
+    math.ceil((burst * each + ahead + kept) / 1000))
+return {math.max(granted, 0), math.ceil(math.max(wait - now, 0)), known}

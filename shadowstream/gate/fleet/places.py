@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from shadowstream.errors import SetupError
+from shadowstream.errors import BrokerError, SetupError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from shadowstream.config.model import FleetSettings
     from shadowstream.lane import Lane
 
-__all__ = ["Places", "connected", "script"]
+__all__ = ["Places", "answered", "connected", "patient", "script"]
+
+PATIENT_S: Final = 2.0
+"""A person waits longer for Redis than a process that has work to do."""
 
 
 class Places:
@@ -25,6 +32,8 @@ class Places:
         """Runs, by when their leases end, in microseconds of the server's clock."""
         self.kills = f"{self._home}:kills"
         """How many kills there were."""
+        self.live = f"{self._home}:live"
+        """What is laid over the configuration, and its version."""
         self.seen = f"{self._home}:seen"
         """The last kill that each member has seen."""
 
@@ -54,6 +63,28 @@ def connected(fleet: FleetSettings) -> Any:  # noqa: ANN401 - the client's own, 
         retry=Retry(NoBackoff(), 0),
         decode_responses=True,
     )
+
+
+def patient(fleet: FleetSettings) -> FleetSettings:
+    """Return the same for somebody at a terminal."""
+    return replace(fleet, timeout_s=max(fleet.timeout_s, PATIENT_S))
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """Tell somebody at a terminal that Redis does not answer.
+
+    Raises:
+        BrokerError: inside the block it did not.
+    """
+    from redis import RedisError
+
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise BrokerError(
+            f"Redis does not answer ({error}): see to `fleet: url`; without it every shadow process stops by itself"
+        ) from error
 
 
 def script(client: Any, name: str) -> Any:  # noqa: ANN401 - as above

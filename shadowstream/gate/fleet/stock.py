@@ -14,7 +14,7 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from shadowstream.gate.rate import RE_ASK_S, Bucket
+from shadowstream.gate.rate import RE_ASK_S, Bucket, default_burst
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,6 +109,14 @@ class Stock:
         alone = 0.0 if share is None else share.tokens(now)
         return alone + sum(left for left, good_from in list(self._leases) if good_from <= now)
 
+    def adopt(self, rate_per_s: float, burst: int | None, now: float) -> None:
+        """Go on with another limit from monotonic second ``now`` on; what is leased stays good, unless that is 0."""
+        self.rate_per_s, self.burst = rate_per_s, burst or default_burst(rate_per_s)
+        if rate_per_s <= 0.0:
+            self._leases.clear()
+        if self._share is not None:
+            self._share.adopt(rate_per_s / self.members, max(self.burst // self.members, 1), now)
+
     def _ask(self) -> None:
         if not self._asked:
             self._asked = True
@@ -126,7 +134,7 @@ class Stock:
 
     def again_s(self, now: float) -> float:
         """Return the seconds until it wants something that it cannot have now."""
-        waits = self._asked and len(self._leases) < HELD
+        waits = self._asked and len(self._leases) < HELD and self.rate_per_s > 0.0
         return max(self._none_until - now, 0.0) if waits else inf
 
     def leased(self, messages: int, good_from: float, members: int) -> None:
@@ -146,8 +154,7 @@ class Stock:
         if self._share is None:
             self.alone = True
             share = Bucket(self.rate_per_s / self.members, max(self.burst // self.members, 1))
-            share.check(now)
-            share.content = float(share.burst)
+            share.use_up(now)
             self._share = share
 
     def go_together(self) -> None:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from shadowstream.errors import BrokerError
 from shadowstream.gate.fleet.clerk import SILENT_S, US
-from shadowstream.gate.fleet.places import Places, connected
+from shadowstream.gate.fleet.places import Places, answered, connected, patient
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from shadowstream.config.model import FleetSettings
 
@@ -22,8 +19,6 @@ __all__ = ["Killed", "Switch"]
 SEEN_S: Final = 5.0
 """How long a kill waits until every process has said that it has seen it."""
 LOOK_S: Final = 0.02
-PATIENT_S: Final = 2.0
-"""A person waits longer for Redis than a process that has work to do."""
 
 
 class Killed(NamedTuple):
@@ -41,7 +36,7 @@ class Switch:
     """Says which runs of one service may go on."""
 
     def __init__(self, fleet: FleetSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._client = connected(replace(fleet, timeout_s=max(fleet.timeout_s, PATIENT_S)))
+        self._client = connected(patient(fleet))
         self._places = Places(fleet, Lane.SHADOW)
         self._clock = clock
 
@@ -51,7 +46,7 @@ class Switch:
         Raises:
             BrokerError: Redis does not answer.
         """
-        with self._told():
+        with answered():
             self._client.hset(self._places.runs, run, self._now_us() + int(seconds * US))
 
     def disarm(self, run: str) -> bool:
@@ -60,7 +55,7 @@ class Switch:
         Raises:
             BrokerError: Redis does not answer.
         """
-        with self._told():
+        with answered():
             return bool(self._client.hdel(self._places.runs, run))
 
     def armed(self) -> dict[str, float]:
@@ -69,7 +64,7 @@ class Switch:
         Raises:
             BrokerError: Redis does not answer.
         """
-        with self._told():
+        with answered():
             now, runs = self._now_us(), self._client.hgetall(self._places.runs)
         left = {run: (int(until) - now) / US for run, until in sorted(runs.items())}
         return {run: seconds for run, seconds in left.items() if seconds > 0}
@@ -80,7 +75,7 @@ class Switch:
         Raises:
             BrokerError: Redis does not answer.
         """
-        with self._told():
+        with answered():
             began = self._clock()
             there = self._heard()
             pipe = self._client.pipeline(transaction=True)
@@ -103,14 +98,3 @@ class Switch:
     def _now_us(self) -> int:
         seconds, us = self._client.time()
         return int(seconds) * US + int(us)
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        from redis import RedisError
-
-        try:
-            yield
-        except (RedisError, OSError) as error:
-            raise BrokerError(
-                f"Redis does not answer ({error}): see to `fleet: url`; without it every shadow process stops by itself"
-            ) from error

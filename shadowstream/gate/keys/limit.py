@@ -45,11 +45,20 @@ def key_of(field: str, value: object) -> Key:
     return (field, blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest(), "digest")
 
 
+class _Kept(Bucket):
+    """One key's bucket, and the rule it went by last."""
+
+    __slots__ = ("epoch",)
+
+    epoch: int
+
+
 class KeyedLimit:
     """A rate for each (field, value), all or nothing over the fields of one decision."""
 
     __slots__ = (
         "_burst",
+        "_epoch",
         "_hand",
         "_hot",
         "_lock",
@@ -65,8 +74,20 @@ class KeyedLimit:
     )
 
     def __init__(self, rule: KeysRule, on_refusal: Verdict = Verdict.WAIT) -> None:
+        self._on_refusal = on_refusal
+        self._epoch = 0
+        """Counts the rules it went by."""
+        self._go_by(rule)
+        self._lock = Lock()
+        self._table: dict[Key, _Kept] = {}
+        self._hand: deque[Key] = deque()
+        """Every key of the table once, in the order in which they are looked at when room is needed."""
+        self.overflows = 0
+        """Decisions refused because the table was full of live keys."""
+
+    def _go_by(self, rule: KeysRule) -> None:
         self.fields = tuple(dict.fromkeys(rule.keys))
-        self._rate_per_s, self._burst, self._on_refusal = rule.hard_per_s, rule.burst, on_refusal
+        self._rate_per_s, self._burst = rule.hard_per_s, rule.burst
         self._missing, self.dry_run = rule.missing, rule.dry_run
         self._rates = {
             key_of(field, value): rate_per_s
@@ -75,12 +96,12 @@ class KeyedLimit:
         }
         self._max_keys = max(rule.max_keys, len(self.fields))
         self._hot = HotKeys(rule.hot_keys) if rule.hot_keys else None
-        self._lock = Lock()
-        self._table: dict[Key, Bucket] = {}
-        self._hand: deque[Key] = deque()
-        """Every key of the table once, in the order in which they are looked at when room is needed."""
-        self.overflows = 0
-        """Decisions refused because the table was full of live keys."""
+
+    def adopt(self, rule: KeysRule) -> None:
+        """Go on by another rule; each key's bucket follows when it is asked next, so nobody waits for all of them."""
+        with self._lock:
+            self._go_by(rule)
+            self._epoch += 1
 
     def __len__(self) -> int:
         """Return how many keys are remembered."""
@@ -99,7 +120,8 @@ class KeyedLimit:
                 return Ticket(self._on_refusal, wait_s, by="keys", entered_at=now)
             table = self._table
             for key in new:
-                table[key] = bucket = Bucket(self._rate_of(key), self._burst)
+                table[key] = bucket = _Kept(self._rate_of(key), self._burst)
+                bucket.epoch = self._epoch
                 bucket.check(now)
                 self._hand.append(key)
             for key in keys:
@@ -115,10 +137,8 @@ class KeyedLimit:
 
     def hot(self) -> tuple[tuple[str, str, int], ...]:
         """Return the fields and values that were asked for most since the last time, and how often; hottest first."""
-        if self._hot is None:
-            return ()
         with self._lock:
-            taken = self._hot.taken()
+            taken = [] if self._hot is None else self._hot.taken()
         return tuple((key[0], ":".join(reversed(key[1:])), count) for key, count in taken)
 
     def give_back(self, values: Mapping[str, object]) -> None:
@@ -149,6 +169,9 @@ class KeyedLimit:
         for key in keys:
             bucket = self._table.get(key)
             if bucket is not None:
+                if bucket.epoch != self._epoch:
+                    bucket.epoch = self._epoch
+                    bucket.adopt(self._rate_of(key), self._burst, now)
                 wait_s = max(wait_s, bucket.check(now))
             elif self._rate_of(key) > 0.0:
                 new.append(key)

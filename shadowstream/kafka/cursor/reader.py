@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer as RawConsumer
 
+    from shadowstream.config import LaneSettings
     from shadowstream.kafka.cursor.parts import Beginning, Parts, Place
     from shadowstream.kafka.engine.settling import ByHand
     from shadowstream.kafka.strands import Crew
@@ -69,6 +70,8 @@ class Cursor:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self.gates = parts.gates
+        """The lane's gates."""
         self._consumer = parts.consumer
         self._now = parts.clock.monotonic
         self._commits = Commits(parts)
@@ -96,6 +99,12 @@ class Cursor:
     def stop(self) -> None:
         """Ask the cursor to end; may be called from any thread or signal handler."""
         self._asked_to_stop.set()
+
+    def adopt(self, settings: LaneSettings) -> None:
+        """Go on by other limits, from the next decision on; called from any thread."""
+        self._parts.gates.adopt(settings, self._now())
+        for crew in self._parts.crews.values():
+            crew.engine.regate()
 
     def begin(self) -> None:
         """Join the group.

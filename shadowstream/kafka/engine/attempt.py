@@ -52,7 +52,7 @@ class Attempts:
     def __init__(
         self, binding: Binding, announce: Callable[[Tally], None], watch: Watch | None, *, timed: bool
     ) -> None:
-        self._gate = binding.gate
+        self._gate = binding.gate_of()
         self._handler = binding.handler
         self._timeout_s = binding.timeout_s
         self._handled: Any = binding.handler if binding.timeout_s is None else self._in_time
@@ -108,7 +108,7 @@ class Attempts:
         ticket = self._gate.enter(tally.now, work)
         if ticket.verdict is not ADMIT:
             return ticket
-        call = watch.begun(work, ticket, tally.now)
+        call = watch.begun(work, self._gate, ticket, tally.now)
         outcome = self._timed(work, tally)
         watch.ended(call)
         self._gate.leave(ticket, outcome, tally.now, tally.error)

@@ -30,7 +30,8 @@ class Binding:
     topic: TopicSettings
     command: str
     handler: Handler
-    gate: Gate
+    gate_of: Callable[[], Gate]
+    """Gives the command's gate as it is now."""
     shared: bool
     """Whether the other lane's cursor reads this Kafka topic too."""
     timeout_s: float | None = None

@@ -75,12 +75,16 @@ class Engine:
         self._message = Returned if binding.returns else Message
         self._by_hand = ReturnedByHand if binding.returns else ByHand
         self._listeners = listeners
-        timed = binding.lane is Lane.SHADOW or bool(listeners)
         self._watch = _watch_of(binding, listeners)
-        self._attempt = Attempts(binding, self._announce, self._watch, timed=timed).attempt
+        self.regate()
         line = self._carry if binding.batch is None else self._carry_batches
         self._line = partial(self._carry_when_due, line) if binding.returns else line
         self._throttle = Throttle(logger_of("engine").warning)
+
+    def regate(self) -> None:
+        """Ask for the command's gate anew, for the pieces that begin from now on; called from any thread."""
+        timed = self.binding.lane is Lane.SHADOW or bool(self._listeners)
+        self._attempt = Attempts(self.binding, self._announce, self._watch, timed=timed).attempt
 
     def serve(self) -> None:
         """Take delivery reports and look for calls that are overdue; the owner thread calls it on every turn."""
@@ -106,7 +110,7 @@ class Engine:
 
     async def _carry(self, tally: Tally) -> None:
         """Carry one message after the other: read mark, ask gate, run handler, tell gate, settle."""
-        piece, mine, attempt = tally.piece, self._mine, self._attempt
+        piece, mine = tally.piece, self._mine
         made = self.desk.maker(piece, self._by_hand) if self.binding.by_hand else self._message
         for raw, reading in zip(piece.messages, self._readings.of(piece.messages, tally), strict=False):
             if piece.cancelled and reading.kind not in self._foreign:
@@ -115,7 +119,7 @@ class Engine:
                 self._aside(raw, reading, tally)
             else:
                 message = made(raw, reading.mark)
-                outcome = attempt(message, tally)
+                outcome = self._attempt(message, tally)
                 if outcome is not HANDLED:
                     outcome = await self._persevere(message, outcome, tally)
                     if outcome is CANCELLED:

@@ -19,7 +19,7 @@ from shadowstream.kafka.offsets import offset_of
 
 if TYPE_CHECKING:
     from shadowstream.events import Listeners
-    from shadowstream.gate import Ticket
+    from shadowstream.gate import Gate, Ticket
     from shadowstream.kafka.engine.binding import Binding
     from shadowstream.kafka.message import Batch, Message
 
@@ -32,10 +32,11 @@ FAILED: Final = Outcome.FAILED
 class Call:
     """One call of a handler that is under way."""
 
-    __slots__ = ("due", "overdue", "ticket", "work")
+    __slots__ = ("due", "gate", "overdue", "ticket", "work")
 
-    def __init__(self, work: Message | Batch, ticket: Ticket, due: float) -> None:
+    def __init__(self, work: Message | Batch, gate: Gate, ticket: Ticket, due: float) -> None:
         self.work = work
+        self.gate = gate
         self.ticket = ticket
         self.due = due
         """Monotonic seconds."""
@@ -56,9 +57,9 @@ class Watch:
         self._unsaid: list[str] = []
         self._throttle = Throttle(logger_of("engine").warning)
 
-    def begun(self, work: Message | Batch, ticket: Ticket, now: float) -> Call:
-        """Note a call at monotonic second ``now``."""
-        call = Call(work, ticket, now + self._timeout_s)
+    def begun(self, work: Message | Batch, gate: Gate, ticket: Ticket, now: float) -> Call:
+        """Note a call that a gate let in at monotonic second ``now``."""
+        call = Call(work, gate, ticket, now + self._timeout_s)
         self._calls[call] = None
         return call
 
@@ -81,7 +82,7 @@ class Watch:
     def _fell_due(self, call: Call, now: float) -> None:
         call.overdue = True
         binding = self._binding
-        binding.gate.leave(call.ticket, FAILED, now)
+        call.gate.leave(call.ticket, FAILED, now)
         first = first_of(call.work)
         self._unsaid.append(str(first))
         self._listeners.on(

@@ -39,7 +39,7 @@ def joined_to(shelf: Shelf, binding: Binding, cluster: object) -> Binding:
     return replace(
         binding,
         handler=handler.called_async if is_async(binding.handler) else handler.called,
-        gate=_ShelfGate(binding.gate, shelf),
+        gate_of=lambda: _ShelfGate(binding.gate_of(), shelf),
         shelf=shelf,
     )
 

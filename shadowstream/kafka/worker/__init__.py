@@ -3,6 +3,7 @@
 ==============  ====================================================
 ``front``       `Worker`: what users meet
 ``assembly``    puts one lane together, once
+``live``        lets a running lane go by changes of its configuration
 ``beginning``   where a lane begins in partitions that are given to it
 ``places``      what brokers say of partitions
 ``supervisor``  one process per lane under one command

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     LoopOf = Callable[[], LaneLoop]
     Settle = Literal["on_return", "by_hand"]
 
-__all__ = ["Ground", "Registration", "Settle", "assemble"]
+__all__ = ["Ground", "Registration", "Settle", "assemble", "check_batch"]
 
 MOST_AT_REST: Final = 1000
 """Messages of a retry topic that are read and not finished."""
@@ -162,7 +162,7 @@ class _Crews:
 
     def _engine(self, registration: Registration, topic: TopicSettings) -> Engine:
         ours, parts = self._ours, self._parts
-        _check_batch(ours, registration)
+        check_batch(ours, registration)
         command, returns = registration.command, topic.name != registration.topic
         rule = ours.breaker(command)
         binding = Binding(
@@ -170,7 +170,7 @@ class _Crews:
             topic=topic,
             command=command,
             handler=registration.handler,
-            gate=parts.gates.gate(command, _on_refusal(topic, ours.lane), values_of),
+            gate_of=partial(parts.gates.gate, command, _on_refusal(topic, ours.lane), values_of),
             shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
@@ -204,7 +204,12 @@ def _resting(topic: TopicSettings, lane: Lane) -> TopicSettings:
     return replace(topic, name=place, source=place, max_messages=min(topic.max_messages, MOST_AT_REST))
 
 
-def _check_batch(ours: LaneSettings, registration: Registration) -> None:
+def check_batch(ours: LaneSettings, registration: Registration) -> None:
+    """Refuse a limit that looks at single messages for a handler of many.
+
+    Raises:
+        SetupError: it has one.
+    """
     if registration.batch is not None and ours.key_limits.get(registration.command) is not None:
         raise SetupError(
             f"topic {registration.topic!r}: the limit by keys of {registration.command!r} looks at one message at a"

@@ -14,6 +14,7 @@ from shadowstream.kafka.clients import QUIET, logger_of, missing_topics, produce
 from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
+from shadowstream.kafka.worker.live import watcher_of
 from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, watch_parent
 from shadowstream.lane import Lane
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from shadowstream.config import LaneSettings, Settings
+    from shadowstream.config.live import Watcher
     from shadowstream.events import Hook
     from shadowstream.kafka.cursor import Cursor
     from shadowstream.kafka.engine.binding import Handler
@@ -118,8 +120,8 @@ class Worker:
         if len(lanes) > 1:
             seed(self.settings, [each.topic for each in self._registrations.values()])
         for lane in lanes:
-            cursor = self._assembled(lane)
-            thread = threading.Thread(target=cursor.run, name=f"cursor-{lane}", daemon=True)
+            cursor, watcher = self._assembled(lane)
+            thread = threading.Thread(target=_run, args=(cursor, watcher), name=f"cursor-{lane}", daemon=True)
             self._running[lane] = cursor, thread
             thread.start()
         return self
@@ -190,7 +192,7 @@ class Worker:
         """Run one lane in this process, its cursor in the main thread."""
         os.nice(self.settings.of(lane).worker.nice)
         _collect_less_often()
-        cursor = self._assembled(lane)
+        cursor, watcher = self._assembled(lane)
         watch_parent(cursor.stop)
         answers = iter((cursor.stop, _end_now))
 
@@ -198,17 +200,24 @@ class Worker:
             next(answers, _end_now)()
 
         with on_signals(signalled):
-            cursor.run()
+            _run(cursor, watcher)
         if cursor.hung:
             log.error("handlers_hung lane=%s: their messages are not committed and will be read again", lane)
             _end_now()
         return 0
 
-    def _assembled(self, lane: Lane) -> Cursor:
+    def _assembled(self, lane: Lane) -> tuple[Cursor, Watcher]:
         listeners = Listeners(self._hooks(self.settings.of(lane)))
         if self._shadow_off:
             listeners.on(ShadowOff(Lane.SHADOW, self._shadow_off))
-        return assemble(self.settings, lane, list(self._registrations.values()), listeners)
+        registrations = list(self._registrations.values())
+        cursor = assemble(self.settings, lane, registrations, listeners)
+        return cursor, watcher_of(self.settings, lane, cursor, registrations, listeners)
+
+
+def _run(cursor: Cursor, watcher: Watcher) -> None:
+    with watcher:
+        cursor.run()
 
 
 def _check_ways(topic: str, batch: int | None, settle: str, *, transactional: bool) -> None:

@@ -146,7 +146,7 @@ class Rig:
             clock=self.clock,
         )
         topic = TopicSettings("t", "t", max_messages=self.max_messages)
-        binding = Binding(Lane.NORMAL, topic, "c", self._handle, OpenGate(), shared=True)
+        binding = Binding(Lane.NORMAL, topic, "c", self._handle, OpenGate, shared=True)
         engine = Engine(binding, MarkReader(), Exits(), Listeners())  # type: ignore[arg-type]
         self.parts.crews["t"] = Threads(engine, self.parts.ended, self.parts.stopping)
         self.cursor = Cursor(self.parts)

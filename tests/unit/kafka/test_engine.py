@@ -127,7 +127,7 @@ class Rig:
             self.topic,
             "command",
             self.handler,
-            self.gate,
+            lambda: self.gate,
             self.shared,
             timeout_s=self.timeout_s,
             batch=self.batch,
@@ -524,7 +524,7 @@ def test_an_async_handler_that_takes_too_long_is_cancelled_and_has_failed() -> N
 
 
 def test_retries_of_messages_that_failed_together_do_not_come_together() -> None:
-    binding = Binding(Lane.NORMAL, TopicSettings("t", "t", retries=8, backoff_s=1.0), "c", id, OpenGate(), shared=True)
+    binding = Binding(Lane.NORMAL, TopicSettings("t", "t", retries=8, backoff_s=1.0), "c", id, OpenGate, shared=True)
     longest = [1.0, 2.0, 4.0, 5.0, 5.0, 5.0, 5.0, 5.0]
     delays = [list(binding.delays_s()) for _ in range(20)]
     for each in delays:

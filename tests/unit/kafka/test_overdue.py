@@ -54,7 +54,9 @@ class Rig:
     def start(self, handler: Callable[[Message], object], gate: Any = None, lane: Lane = Lane.NORMAL) -> Engine:
         topic = TopicSettings("t", "t", order=Order.KEY, concurrency=2, retries=0)
         clock = Clock(self.time.monotonic, self.time.time)
-        binding = Binding(lane, topic, "c", handler, gate or OpenGate(), shared=True, timeout_s=5.0, clock=clock)
+        binding = Binding(
+            lane, topic, "c", handler, lambda: gate or OpenGate(), shared=True, timeout_s=5.0, clock=clock
+        )
         engine = Engine(binding, MarkReader(), Exits(), Listeners([self]))  # type: ignore[arg-type]
         self.crew = Threads(engine, lambda _: self.done.release(), threading.Event())
         return engine
@@ -137,7 +139,7 @@ def test_a_call_that_never_returns_has_failed_at_the_gate_at_its_deadline(rig: R
 
 
 def watch_of(rig: Rig) -> Watch:
-    binding = Binding(Lane.NORMAL, TopicSettings("t", "t"), "c", print, OpenGate(), shared=True)
+    binding = Binding(Lane.NORMAL, TopicSettings("t", "t"), "c", print, OpenGate, shared=True)
     return Watch(binding, 1.0, Listeners([rig]))
 
 
@@ -145,7 +147,7 @@ def test_many_overdue_calls_are_one_line(caplog: pytest.LogCaptureFixture) -> No
     rig = Rig()
     watch = watch_of(rig)
     for number in range(25):
-        watch.begun(_Named(number), Ticket(), 0.0)  # type: ignore[arg-type]
+        watch.begun(_Named(number), OpenGate(), Ticket(), 0.0)  # type: ignore[arg-type]
         watch.look(1.0 + number)
     assert len(caplog.records) == 1, "one line each ten seconds"
     watch._throttle = Throttle(logging.getLogger("shadowstream.kafka.engine").warning, 0.0)

@@ -61,7 +61,7 @@ class Rig:
     def crew(self, handler: Callable[[Message], object], *, lane: Lane = Lane.NORMAL, **topic: Any) -> Threads | Tasks:
         settings = TopicSettings("t", "t", **{"backoff_s": 0.001, "retries": 0, **topic})
         made = handler if self.kind == "threads" or asyncio.iscoroutinefunction(handler) else as_async(handler)
-        binding = Binding(lane, settings, "c", made, OpenGate(), shared=True)
+        binding = Binding(lane, settings, "c", made, OpenGate, shared=True)
         engine = Engine(binding, MarkReader(), self.exits, Listeners())  # type: ignore[arg-type]
         if self.kind == "threads":
             self.crews.append(Threads(engine, self.failures.append, self.stopping))

@@ -766,7 +766,7 @@ def test_no_handler_begins_while_the_shelf_is_full(house: House) -> None:
     house.lane(passing_on(house))
     house.turns()
     shelf = house.cursors[0]._parts.shelves["in"]
-    gate = house.crews["normal"].engine.binding.gate
+    gate = house.crews["normal"].engine.binding.gate_of()
     two = Entry(0, [Output("out", "v", None, -1, 0, None)] * 2, Piece([]))
     shelf.change([two], 1)
     ticket = gate.enter(0.0)

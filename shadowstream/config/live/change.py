@@ -42,7 +42,8 @@ class Change:
         """Tell it in one line."""
         if self.problems:
             return f"lane={self.lane} version={self.version}: the last good one is kept; " + "; ".join(self.problems)
-        line = f"lane={self.lane} version={self.version} number={self.number}: {_told(self.differences) or 'no limit of this lane changes'}"
+        live = _told(self.differences) or "no limit of this lane changes"
+        line = f"lane={self.lane} version={self.version} number={self.number}: {live}"
         return f"{line}; needs a restart: {_told(self.waiting)}" if self.waiting else line
 
 

@@ -9,6 +9,9 @@ Traps:
   (``test_there_is_one_commit_at_a_time_and_another_when_no_answer_comes``).
 * The last commit of a partition has no time to wait so long: it is left out when the one before it is neither answered
   nor seen (``test_no_last_commit_overtakes_one_that_is_not_answered``).
+* What is seen to be done may be said once more all the same: its link broke before the answer came, and the client
+  waits a moment before it says it again, while questions and later commits pass it
+  (``test_a_last_commit_waits_until_the_client_says_nothing_again``).
 * Answers come with poll(), which a callback cannot call; a commit that waits for its own answer waits for a minute when
   no broker gives one, and nobody polls meanwhile, not even in another thread. So a callback commits like everybody
   else, and asks where the group stands: that question has a timeout, and comes to the coordinator behind the commit
@@ -47,6 +50,8 @@ Longer than the client's `socket.timeout.ms`: by then it has given up, or is not
 commit nothing is won by saying another one, and whatever the client kept would be said after it.
 """
 AGAIN_S = 0.1
+RETRIED_S = 1.25
+"""How long the client rests at most before it says something again: `retry.backoff.max.ms` and a fifth, its jitter."""
 
 
 @dataclass(slots=True)
@@ -158,7 +163,14 @@ class Commits:
             if asked is None or self._unanswered[place].copies > 1:
                 return False
             due[place] = asked
-        return self._came(lambda: self._stands(due, until), until)
+        return not due or self._done_for_good(due, until)
+
+    def _done_for_good(self, due: Mapping[Place, Due], until: float) -> bool:
+        """Wait until these are seen to be done, and until what the client may still say of them has been said."""
+        if not self._came(lambda: self._stands(due, until), until):
+            return False
+        rested = self._now() + RETRIED_S
+        return self._came(lambda: self._now() >= rested, until) and self._stands(due, until)
 
     def _say(self, due: Mapping[Place, Due], until: float) -> bool:
         """Commit until the group is seen to stand there: the same offset may be said as often as one likes."""

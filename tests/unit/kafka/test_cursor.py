@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -346,6 +347,27 @@ def test_a_last_commit_follows_one_that_is_not_answered_and_seen_to_be_done(rig:
     left_unanswered(rig)
     rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
     assert rig.client.commits[-1] == {("t", 0): 4}
+
+
+def test_a_last_commit_waits_until_the_client_says_nothing_again(rig: Rig) -> None:
+    rig.door.set()
+    rig.assign(0)
+    said(rig, 1)
+    left_unanswered(rig)
+    asked, again = rig.client.committed, {("t", 0): 3}
+    questions: list[float] = []
+
+    def committed(places: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        questions.append(time.monotonic())
+        if again not in rig.client.commits and questions[-1] - questions[0] > 1.2:
+            # The link broke before the answer came; as late as it may be, the client says it once more.
+            rig.client.commits.append(again)
+        return asked(places, timeout)
+
+    rig.client.commits.clear()
+    rig.client.committed = committed  # type: ignore[method-assign]
+    rig.cursor._revoked(rig.client, [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert rig.client.commits == [again, {("t", 0): 4}]
 
 
 def test_a_stop_hears_the_answer_to_the_last_commit_and_says_what_was_refused_again(rig: Rig) -> None:

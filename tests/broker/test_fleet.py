@@ -18,6 +18,7 @@ from containers.redis import RedisContainer
 from shadowstream.config.model import FleetSettings, RateRule
 from shadowstream.gate.fleet.clerk import SILENT_S
 from tests.broker.members import Member
+from tests.lanes import lane_of
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -167,6 +168,24 @@ def test_the_thread_that_decides_never_talks_to_redis(
     monkeypatch.setattr(one.clerk, "_call", asked)
     assert one.ask(1.0) > 0
     assert askers == {"shadow-clerk"}
+
+
+def test_a_shared_limit_that_is_raised_and_lowered_gives_no_burst_and_is_gone_by_at_once(
+    member: Callable[..., Asking],
+) -> None:
+    one = member()
+    until(lambda: one.ask(0.1) > 0)
+
+    def went_by(rule: RateRule, seconds: float) -> int:
+        # As long as it takes to fill what may pass at once, and more.
+        time.sleep(0.5)
+        one.gates.adopt(lane_of(default_rate=rule), time.monotonic())
+        return one.ask(seconds)
+
+    assert went_by(RateRule(hard_per_s=400.0, burst=4000, fleet=True), 0.2) <= 40 + 400 * 0.2 + HELD[0]
+    assert went_by(RateRule(hard_per_s=50.0, burst=5, fleet=True), 2.0) <= 5 + 50 * 2.0 + HELD[0]
+    assert went_by(RateRule(hard_per_s=0.0, fleet=True), 0.2) == 0
+    assert went_by(RATE, 1.0) <= 400 * 1.0 + HELD[0]
 
 
 BREAKS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {

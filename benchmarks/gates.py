@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from shadowstream.config.model import BreakerRule, KeysRule, RateRule
 from shadowstream.events import Listeners, Outcome
-from shadowstream.gate import Gate, KeyedLimit, OpenGate, Stages, Verdict, folded
+from shadowstream.gate import Gate, KeyedLimit, OpenGate, Rules, Stages, Verdict, folded
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ BREAKER: Final = BreakerRule(slow_call_s=0.5, max_concurrent=64)
 
 def gate_of(rate: RateRule | None, breaker: BreakerRule | None) -> Gate:
     """Return a fresh gate over these rules."""
-    return folded(Stages(Lane.SHADOW, "voucher.dispatch", rate, breaker, Listeners()), Verdict.WAIT)
+    return folded(Stages(Lane.SHADOW, "voucher.dispatch", Rules(rate, breaker), Listeners()), Verdict.WAIT)
 
 
 def round_trip(gate: Gate, times: list[float]) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.ground import say
+from benchmarks.timeline import drawn_timeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "Panel", "drawn", "panels"]
 
 NAME: Final = "picture.svg"
+GUARD: Final = "k-guard.json"
 TITLES: Final = {
     "a: worker": "worker, by the raw client",
     "b: producer": "producer, by the raw client",
@@ -54,6 +56,8 @@ def drawn(folder: Path) -> int:
         return 1
     _draw(found, folder / NAME)
     say(f"wrote {folder / NAME}")
+    if (guard := folder / GUARD).exists():
+        drawn_timeline(guard)
     return 0
 
 

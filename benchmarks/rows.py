@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import gates, latency, memory, produce, rebalance, repeats, throughput
+from benchmarks import gates, guarding, latency, memory, produce, rebalance, repeats, throughput
 from benchmarks.figures import Row
 from benchmarks.ground import child, say
 from benchmarks.peers import contest
@@ -103,6 +103,11 @@ ROWS: Final[dict[str, Part]] = {
         "repeats",
         "messages handled again after kill -9 with 10 k done above one that hangs, with and without the metadata",
         repeats.measured,
+    ),
+    "k": Part(
+        "guard",
+        "a downstream of both lanes at its capacity, with and without guard; wanted: p99 <= 50 ms, shadow >= 0.6",
+        lambda ground, options: guarding.measured(ground, quick=options.quick),
     ),
 }
 

@@ -24,6 +24,7 @@ __all__ = [
     "CopyFailed",
     "Event",
     "GateLevel",
+    "Guarding",
     "Hook",
     "HotKeys",
     "Lagging",
@@ -116,6 +117,20 @@ class GateLevel(Event):
     tokens: float | None
     """Messages the hard limit would admit at once; None when there is no limit."""
     in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding(Event):
+    """What the guard leaves of the shadow lane, announced twice a second."""
+
+    level: float
+    """By what its rate and concurrency are multiplied, 0 to 1."""
+    strain: float
+    """The largest share of an objective that one of normal's signals has; 1: it is broken, or nobody knows."""
+    why: str
+    """The signal that it was cut for last; empty when it never was."""
+    latched: bool
+    """Whether it stays 0 until somebody has looked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,8 +231,8 @@ class Checks:
                 self._wrong(Lane.NORMAL, cap, "is 0, so that no real call is ever made", cure)
 
     def _fleet(self) -> None:
-        for section in ("rate_limit", "default_rate_limit"):
-            named = section == "rate_limit"
+        for section in ("rate_limit", "default_rate_limit", "resilience"):
+            named = section != "default_rate_limit"
             for name in self._layers.names(section, LANES) if named else ("",):
                 for lane in LANES:
                     given = self._layers.find(section, name, "fleet", (lane,))
@@ -247,10 +247,12 @@ class Checks:
         """A limit of many processes is shadow's alone: normal asks nobody, so nobody can hold it up."""
         if given.address.lane is Lane.NORMAL:
             own = f"shadow.{name}: {{fleet: true}}" if name else "shadow_fleet: true"
-            self._wrong(Lane.NORMAL, given, "is true, but normal shares no limit", f"Write `{own}`.")
+            self._wrong(Lane.NORMAL, given, "is true, but normal shares nothing", f"Write `{own}`.")
         elif self._layers.find("fleet", "", "url", (Lane.NORMAL,)) is None:
             cure = "Add `fleet: {url: redis://localhost:6379/0}`."
             self._wrong(Lane.SHADOW, given, "is true, but there is no place to share through", cure)
+        elif section == "resilience":
+            return
         elif resolved(self._layers, section, name, "warm_up", Lane.SHADOW).value is not None:
             cure = "Remove one of the two, or write `warm_up: null` for shadow."
             self._wrong(Lane.SHADOW, given, "is true, and what is shared does not warm up", cure)

@@ -17,6 +17,7 @@ from shadowstream.config.lookup import Layer, Layers, reading
 from shadowstream.config.model import (
     BreakerRule,
     FleetSettings,
+    GuardSettings,
     KeysRule,
     LaneSettings,
     MarkSettings,
@@ -147,6 +148,7 @@ def _lane(layers: Layers, lane: Lane) -> LaneSettings:
         tasks=_mappings(layers, "tasks", lane),
         data=_mappings(layers, "data", lane),
         fleet=_fleet(layers) if lane is Lane.SHADOW else None,
+        guard=_guard(layers),
     )
 
 
@@ -154,6 +156,14 @@ def _fleet(layers: Layers) -> FleetSettings | None:
     values = _values(layers, "fleet", "", Lane.NORMAL)
     service = str(resolved(layers, "service", "", "service", Lane.NORMAL).value)
     return None if values["url"] is None else FleetSettings(service, **values)
+
+
+def _guard(layers: Layers) -> GuardSettings | None:
+    """Return what normal must keep; without an objective there is a guard where normal is to leave something."""
+    guard = GuardSettings(**_values(layers, "guard", "", Lane.NORMAL))
+    names = _names(layers, "rate_limit", Lane.SHADOW)
+    joint = any(resolved(layers, "rate_limit", name, "joint", Lane.SHADOW).value is not None for name in names)
+    return guard if joint or guard != GuardSettings() else None
 
 
 def _names(layers: Layers, section: str, lane: Lane) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BreakerRule",
     "FleetSettings",
+    "GuardSettings",
     "KeysRule",
     "LaneSettings",
     "MarkSettings",
@@ -104,6 +105,8 @@ class RateRule:
     """Seconds in which the rates are opened, after a start, a trip or a long time without calls; None: at once."""
     warm_from: float = 0.1
     """The share with which that begins."""
+    joint_per_s: float | None = None
+    """What both lanes together may reach: shadow is admitted what normal leaves of it. None: each has its own."""
     fleet: bool = False
     """Whether the rates are those of all the lane's processes together; for shadow alone."""
     dry_run: bool = False
@@ -146,6 +149,8 @@ class BreakerRule:
     """The share with which that begins."""
     dry_run: bool = False
     """Whether breaker and cap decide and count as ever, and refuse nothing."""
+    fleet: bool = False
+    """Whether the breakers of all the lane's processes open together; for shadow alone."""
     timeout_s: float | None = None
     """How long a call may take; an async handler is cancelled then, a sync one is reported. None: for ever."""
 
@@ -239,6 +244,20 @@ class FleetSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What normal must keep, and shadow is cut for; None: nobody asks."""
+
+    p99_s: float | None = None
+    """The time in which 99 of 100 handler calls end."""
+    error_rate: float | None = None
+    """Failed calls, as a share of all."""
+    lag_growth_per_s: float | None = None
+    """Messages a second by which it falls behind."""
+    loop_lag_s: float | None = None
+    """By how much a thread of its process wakes late."""
+
+
+@dataclass(frozen=True, slots=True)
 class LaneSettings:
     """Everything that one lane needs, with the fallbacks already taken.
 
@@ -260,6 +279,8 @@ class LaneSettings:
     """Sinks by name: where this lane's data goes."""
     fleet: FleetSettings | None = None
     """Where limits are shared; None in the normal lane, which asks nobody."""
+    guard: GuardSettings | None = None
+    """What normal must keep, in both lanes: normal writes down how it is, and shadow goes by it. None: no guard."""
 
     def rate(self, command: str) -> RateRule | None:
         """Return the command's own limit, else the default one, else None."""

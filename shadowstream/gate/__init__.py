@@ -6,6 +6,7 @@
 ``ramp``              how much of a limit is open while what is behind it is cold (`Ramp`)
 ``fleet``             a rate that many processes share, by leases from Redis (`Clerk`, `Stock`)
 ``cap``               how many at once (`Cap`)
+``guard``             what shadow may do while normal suffers (`Guard`, `Share`), by normal's vitals (`Pulse`)
 ``breaker``           healthy enough: window, permits, generation; pybreaker for the world (`Breaker`)
 ``keys``              how fast for each user, each promotion (`KeyedLimit`), and the gate behind it (`KeyedGate`)
 ``chain``             cap, breaker and rate folded into one gate: check all, then take (`Chain`)
@@ -35,7 +36,7 @@ Time is an argument, in monotonic seconds; only the threads of ``fleet`` and ``n
 
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.cap import Cap
-from shadowstream.gate.chain import Chain, Stages, folded
+from shadowstream.gate.chain import Chain, Rules, Stages, folded
 from shadowstream.gate.gates import Gates
 from shadowstream.gate.guarded import Guarded
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
@@ -55,6 +56,7 @@ __all__ = [
     "KeyedLimit",
     "OpenGate",
     "RateLimit",
+    "Rules",
     "Stages",
     "Ticket",
     "Verdict",

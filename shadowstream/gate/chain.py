@@ -7,7 +7,7 @@ a refusal by any stage has consumed nothing of any. The order puts first what is
 from __future__ import annotations
 
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pybreaker import STATE_CLOSED
 
@@ -15,18 +15,18 @@ from shadowstream.config.model import RateRule
 from shadowstream.events import GateLevel, Listeners, Outcome
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.cap import Cap
+from shadowstream.gate.guard import Share
 from shadowstream.gate.ramp import Ramp
 from shadowstream.gate.rate import RateLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Ticket, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from shadowstream.config.model import BreakerRule
+    from shadowstream.gate.guard import Guard
     from shadowstream.gate.rate import Shared
     from shadowstream.lane import Lane
 
-__all__ = ["Chain", "Stages", "folded"]
+__all__ = ["Chain", "Rules", "Stages", "folded"]
 
 # An enum member looked up on its class costs more than a whole stage in CPython 3.11.
 ADMIT: Final = Verdict.ADMIT
@@ -34,42 +34,90 @@ NO_GENERATION: Final = -1
 NO_LIMIT: Final = RateRule()
 
 
+class Rules(NamedTuple):
+    """What one command goes by in one lane."""
+
+    rate: RateRule | None = None
+    breaker: BreakerRule | None = None
+    shared: Shared | None = None
+    """What this process holds of the hard rate, where many share it."""
+
+    @property
+    def limits(self) -> RateRule | None:
+        """Return the rate rule if it limits anything."""
+        rate = self.rate
+        return None if rate is None or (rate.soft_per_s is None and rate.hard_per_s is None) else rate
+
+    @property
+    def cap(self) -> int | None:
+        """Return how many calls may be under way, None for any number."""
+        return None if self.breaker is None else self.breaker.max_concurrent
+
+    @property
+    def dry(self) -> frozenset[str]:
+        """Return the stages that refuse nothing."""
+        calls, rates = self.breaker is not None and self.breaker.dry_run, self.rate is not None and self.rate.dry_run
+        return frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
+
+
 class Stages:
     """All that one command in one lane keeps between decisions, and the lock over it, however many gates share it."""
 
-    __slots__ = ("_chains", "_closed", "_hooks", "breaker", "cap", "command", "dry", "lane", "lock", "ramps", "rate")
+    __slots__ = (
+        "_chains",
+        "_closed",
+        "_hooks",
+        "breaker",
+        "cap",
+        "command",
+        "dry",
+        "lane",
+        "lock",
+        "ramps",
+        "rate",
+        "share",
+    )
 
-    def __init__(
-        self,
-        lane: Lane,
-        command: str,
-        rate: RateRule | None,
-        breaker: BreakerRule | None,
-        hooks: Listeners,
-        shared: Shared | None = None,
-    ) -> None:
+    def __init__(self, lane: Lane, command: str, rules: Rules, hooks: Listeners, guard: Guard | None = None) -> None:
         self.lane, self.command, self._hooks, self.lock = lane, command, hooks, Lock()
         self._chains: list[Chain] = []
-        self.cap = Cap(None if breaker is None else breaker.max_concurrent)
-        self.breaker = None if breaker is None else Breaker(lane, command, breaker, hooks, self.lock)
-        self.rate = None if (limits := _limiting(rate)) is None else RateLimit(limits, shared)
-        self.ramps = tuple(_ramps((self.cap, breaker), (self.rate, rate)))
+        self.cap = Cap(rules.cap)
+        self.breaker = None if rules.breaker is None else Breaker(lane, command, rules.breaker, hooks, self.lock)
+        self.rate = None if rules.limits is None else RateLimit(rules.limits, rules.shared)
+        self.share = None if guard is None else Share(guard, command, self.cap, rules.rate)
+        """What the guard leaves."""
+        self.ramps = self._ramps(rules)
         """What opens the stages that have to warm up."""
         self._closed = 0
         """The breaker's generation when it was last seen closed."""
-        self.dry = _dry(rate, breaker)
+        self.dry = rules.dry
         """The stages that refuse nothing."""
+        self._yield(rules)
 
-    def adopt(self, rate: RateRule | None, breaker: BreakerRule | None, shared: Shared | None, now: float) -> None:
+    def adopt(self, rules: Rules, now: float) -> None:
         """Go on by other rules from monotonic second ``now`` on, with what is known of the calls until then."""
         with self.lock:
-            self.cap.adopt(None if breaker is None else breaker.max_concurrent, now)
-            self._adopt_breaker(breaker)
-            self._adopt_rate(_limiting(rate), shared, now)
-            self.dry = _dry(rate, breaker)
-            self._adopt_ramps(tuple(_ramps((self.cap, breaker), (self.rate, rate))), now)
+            self.cap.adopt(rules.cap, now)
+            self._adopt_breaker(rules.breaker)
+            self._adopt_rate(rules.limits, rules.shared, now)
+            self._adopt_ramps(self._ramps(rules), now)
+            self._yield(rules)
+            self.dry = rules.dry
             for chain in self._chains:
                 chain.fold()
+
+    def _yield(self, rules: Rules) -> None:
+        if self.share is not None:
+            self.share.adopt(rules.limits, rules.cap, rules.shared)
+
+    def _ramps(self, rules: Rules) -> tuple[Ramp, ...]:
+        limited: tuple[tuple[Cap | RateLimit | None, BreakerRule | RateRule | None], ...]
+        limited = (self.cap, rules.breaker), (self.rate, rules.limits)
+        return tuple(
+            Ramp(stage, rule.warm_up_s, rule.warm_from)
+            for stage, rule in limited
+            if stage is not None and rule is not None and rule.warm_up_s is not None
+        )
 
     def _adopt_breaker(self, rule: BreakerRule | None) -> None:
         if rule is None:
@@ -106,8 +154,8 @@ class Stages:
 
     @property
     def empty(self) -> bool:
-        """Tell whether the command has no rule at all."""
-        return self.breaker is None and self.rate is None
+        """Tell whether nothing limits the command."""
+        return self.breaker is None and self.rate is None and self.share is None
 
     @property
     def gated(self) -> bool:
@@ -148,7 +196,8 @@ class Chain:
         stages = self._stages
         self._cap, self._breaker = cap, breaker = stages.cap, stages.breaker
         rate = stages.rate
-        asked = [stage for stage in (None if cap.limit is None else cap, breaker, rate) if stage is not None]
+        stages_there = (stages.share, None if cap.limit is None else cap, breaker, rate)
+        asked = [stage for stage in stages_there if stage is not None]
         refusing = [stage for stage in asked if stage.name not in stages.dry]
         self._checks = tuple((stage.check, stage.name) for stage in refusing)
         self._takes = tuple(stage.take for stage in refusing if stage is not cap)
@@ -178,7 +227,7 @@ class Chain:
         return ticket
 
     @staticmethod
-    def _tried(stage: Cap | Breaker | RateLimit, ticket: Ticket, now: float) -> None:
+    def _tried(stage: Cap | Breaker | RateLimit | Share, ticket: Ticket, now: float) -> None:
         """Let a stage in dry run decide: what it would have refused takes nothing of it, and is nothing to it."""
         if stage.check(now):
             ticket.dry = stage.name
@@ -203,22 +252,6 @@ class Chain:
     def level(self, now: float) -> GateLevel:
         """Return what the gate looks like at monotonic second ``now``."""
         return self._stages.level(now)
-
-
-def _ramps(*limited: tuple[Cap | RateLimit | None, BreakerRule | RateRule | None]) -> Iterator[Ramp]:
-    for stage, rule in limited:
-        if stage is not None and rule is not None and rule.warm_up_s is not None:
-            yield Ramp(stage, rule.warm_up_s, rule.warm_from)
-
-
-def _limiting(rule: RateRule | None) -> RateRule | None:
-    """Return a rule that limits something, None for one that does not."""
-    return None if rule is None or (rule.soft_per_s is None and rule.hard_per_s is None) else rule
-
-
-def _dry(rate: RateRule | None, breaker: BreakerRule | None) -> frozenset[str]:
-    calls, rates = breaker is not None and breaker.dry_run, rate is not None and rate.dry_run
-    return frozenset({Breaker.name, Cap.name} if calls else ()) | frozenset({RateLimit.name} if rates else ())
 
 
 def folded(stages: Stages, on_refusal: Verdict) -> Gate:

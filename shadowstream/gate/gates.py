@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from shadowstream.errors import SetupError
 from shadowstream.events import HotKeys
-from shadowstream.gate.chain import Stages, folded
+from shadowstream.gate.chain import Rules, Stages, folded
 from shadowstream.gate.fleet import Clerk, RunGate, Runs
 from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Verdict
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from shadowstream.events import GateLevel, Listeners
     from shadowstream.gate.fleet import Stock
     from shadowstream.gate.fleet.clerk import LayOver
+    from shadowstream.gate.guard import Guard
     from shadowstream.gate.keys.gate import Finder
 
 __all__ = ["Gates"]
@@ -32,10 +33,10 @@ class Gates:
     own Gates.
     """
 
-    __slots__ = ("_clerk", "_hooks", "_keyed", "_lay_over", "_lock", "_made", "_settings", "_stages")
+    __slots__ = ("_clerk", "_guard", "_hooks", "_keyed", "_lay_over", "_lock", "_made", "_settings", "_stages")
 
-    def __init__(self, settings: LaneSettings, hooks: Listeners) -> None:
-        self._settings, self._hooks = settings, hooks
+    def __init__(self, settings: LaneSettings, hooks: Listeners, guard: Guard | None = None) -> None:
+        self._settings, self._hooks, self._guard = settings, hooks, guard
         self._lock = Lock()
         self._stages: dict[str, Stages] = {}
         self._made: dict[tuple[str, Verdict], Gate] = {}
@@ -83,8 +84,8 @@ class Gates:
                 **{each: getattr(settings, each) for each in ("default_rate", "rates", "breakers", "key_limits")},
             )
             for command, stages in self._stages.items():
-                rate = settings.rate(command)
-                stages.adopt(rate, settings.breaker(command), self._shared(command, rate), now)
+                stages.adopt(self._rules(command), now)
+                self._join(command, stages)
             for command, limit in list(self._keyed.items()):
                 rule = settings.key_limits.get(command)
                 if rule is None:
@@ -119,11 +120,28 @@ class Gates:
         """Return the command's stages; called with the lock held."""
         stages = self._stages.get(command)
         if stages is None:
-            settings, rate = self._settings, self._settings.rate(command)
-            shared = self._shared(command, rate)
-            stages = Stages(settings.lane, command, rate, settings.breaker(command), self._hooks, shared)
+            stages = Stages(self._settings.lane, command, self._rules(command), self._hooks, self._guard)
             self._stages[command] = stages
+            self._join(command, stages)
         return stages
+
+    def _join(self, command: str, stages: Stages) -> None:
+        """Let a command's breaker open with those of the lane's other processes, where its rule says so."""
+        fleet, rule, breaker = self._settings.fleet, self._settings.breaker(command), stages.breaker
+        if breaker is None or rule is None or fleet is None:
+            return
+        if not rule.fleet:
+            breaker.say = None
+            if self._clerk is not None:
+                self._clerk.trips.leave(command)
+            return
+        trips = self._known(fleet).trips
+        breaker.say = trips.say
+        trips.join(command, breaker.open_for)
+
+    def _rules(self, command: str) -> Rules:
+        rate = self._settings.rate(command)
+        return Rules(rate, self._settings.breaker(command), self._shared(command, rate))
 
     def _shared(self, command: str, rate: RateRule | None) -> Stock | None:
         """Return what this process holds of a limit of many; None when it is its own."""
@@ -139,7 +157,8 @@ class Gates:
 
     def _known(self, fleet: FleetSettings) -> Clerk:
         if self._clerk is None:
-            self._clerk = Clerk(self._settings.lane, fleet, lay_over=self._lay_over)
+            armed = None if self._guard is None else self._guard.release
+            self._clerk = Clerk(self._settings.lane, fleet, lay_over=self._lay_over, armed=armed)
         return self._clerk
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from shadowstream.config.live import Watcher
 from shadowstream.errors import RefusedError, SetupError
 from shadowstream.events import Configured, Listeners, Outcome
 from shadowstream.gate.gates import Gates
+from shadowstream.gate.guard import Guard, Memo, Pulse
 from shadowstream.gate.notes import Notes
 from shadowstream.gate.verdict import Ticket, Verdict
 from shadowstream.lane import Lane, current_lane
@@ -50,18 +51,24 @@ class Guarded:
     """
 
     def __init__(self, settings: Settings, hooks: Iterable[Hook] = (), *, clock: Clock = time.monotonic) -> None:
+        board, self._around = Memo(), list[Watcher | Pulse | Guard]()
+        if settings.normal.guard is not None:
+            self._around.append(pulse := Pulse(board, clock))
+            hooks = [*hooks, pulse]
         listeners = Listeners(hooks)
         self.clock = clock
-        self._doors = {
-            lane.lane: _Doors(Gates(lane, listeners), lane, self._asked_first)
-            for lane in (settings.normal, settings.shadow)
-            if lane is not None
-        }
+        self._doors = {Lane.NORMAL: _Doors(Gates(settings.normal, listeners), settings.normal, self._asked_first)}
+        if settings.shadow is not None:
+            guard = None if settings.normal.guard is None else Guard(settings.normal.guard, board, listeners, clock)
+            self._around += [] if guard is None else [guard]
+            gates = Gates(settings.shadow, listeners, guard)
+            self._doors[Lane.SHADOW] = _Doors(gates, settings.shadow, self._asked_first)
         self._notes = Notes(listeners, self._levels) if listeners else None
         followers = {lane: partial(doors.adopt, clock) for lane, doors in self._doors.items()}
-        self._watcher = Watcher(settings, followers, lambda *told: listeners.on(Configured(*told)))
+        watcher = Watcher(settings, followers, lambda *told: listeners.on(Configured(*told)))
+        self._around.append(watcher)
         for doors in self._doors.values():
-            doors.gates.hear(self._watcher.lay_over)
+            doors.gates.hear(watcher.lay_over)
 
     def __call__(self, command: str, *, wait_s: float = 0.0, **values: object) -> Call:
         """Return what guards one call: a decorator, a ``with`` or an ``async with`` block.
@@ -103,11 +110,13 @@ class Guarded:
 
     def _asked_first(self) -> None:
         # Not before: a server that forks its workers makes this object first, and threads do not come along.
-        self._watcher.start()
+        for each in self._around:
+            each.start()
 
     def close(self) -> None:
         """Tell the hooks what they were not told yet, and leave what is shared with other processes."""
-        self._watcher.end()
+        for each in self._around:
+            each.end()
         if self._notes is not None:
             self._notes.end()
         for doors in self._doors.values():

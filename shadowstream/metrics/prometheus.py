@@ -33,6 +33,7 @@ from shadowstream.events import (
     Configured,
     CopyFailed,
     GateLevel,
+    Guarding,
     HotKeys,
     Lagging,
     Outcome,
@@ -116,6 +117,7 @@ class PrometheusHook:
             CommitFailed: lambda lane, _: self._commit_failures.add((lane,), 1),
             CopyFailed: lambda lane, event: self._copy_failures.add((lane, self._topics.label(event.topic)), 1),
             GateLevel: self._on_level,
+            Guarding: self._on_guarding,
             HotKeys: self._on_hot_keys,
             Lagging: lambda lane, event: self._lag.put(lane, event.topic, event.partition, event.messages),
             Overdue: lambda lane, event: self._overdue.add((lane, self._topics.label(event.topic)), 1),
@@ -162,6 +164,9 @@ class PrometheusHook:
         )
         self._tokens = self._gauge("limiter_tokens", "Messages the hard limit would admit at once.", "lane", "command")
         self._in_flight = self._gauge("in_flight", "Handler calls under way.", "lane", "command")
+        self._guard = self._gauge("guard_level", "What the guard leaves of rate and concurrency, 0 to 1.", "lane")
+        self._strain = self._gauge("guard_strain", "Normal's worst signal, as a share of its objective.", "lane")
+        self._latched = self._gauge("guard_latched", "1 while the guard waits for somebody to look.", "lane")
         self._hot_keys = self._gauge(
             "hot_keys", "Decisions of the last second on the keys asked for most.", "lane", "command", "key", "value"
         )
@@ -257,6 +262,11 @@ class PrometheusHook:
                 self._hot_keys.drop(each)
         for key, value, count in event.keys:
             self._hot_keys.put((*row, key, value), count)
+
+    def _on_guarding(self, lane: str, event: Guarding) -> None:
+        self._guard.put((lane,), event.level)
+        self._strain.put((lane,), event.strain)
+        self._latched.put((lane,), event.latched)
 
     def _on_configured(self, lane: str, event: Configured) -> None:
         if not event.taken:

@@ -12,7 +12,7 @@ import shadowstream as ss
 from shadowstream.cli import main
 from shadowstream.config.model import FleetSettings
 from shadowstream.errors import BrokerError
-from shadowstream.gate.fleet import Switch
+from shadowstream.gate.fleet import Clerk, Switch
 from shadowstream.gate.fleet.runs import GOOD_S
 from shadowstream.lane import Lane
 from tests.broker.members import Member
@@ -125,6 +125,21 @@ def test_without_redis_every_run_stops_by_itself(own_redis: RedisContainer) -> N
             switch.kill()
     finally:
         one.gates.close()
+
+
+def test_a_guard_that_is_latched_is_released_by_arming_the_run_anew_and_by_nothing_else(fleet: FleetSettings) -> None:
+    released: list[float] = []
+    clerk, switch = Clerk(Lane.SHADOW, fleet, armed=lambda: released.append(time.monotonic())), Switch(fleet)
+    try:
+        switch.arm("r1", 60.0)
+        until(lambda: len(released) == 1)
+        heard = clerk._heard_at
+        until(lambda: clerk._heard_at > heard + 1.5)
+        assert len(released) == 1
+        switch.arm("r1", 90.0)
+        until(lambda: len(released) == 2)
+    finally:
+        clerk.end()
 
 
 def test_messages_wait_until_their_run_is_armed_and_again_once_it_is_killed(rig: Rig, redis_url: str) -> None:

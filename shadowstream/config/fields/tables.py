@@ -35,6 +35,7 @@ from shadowstream.config.fields.readers import (
 from shadowstream.config.model import (
     BreakerRule,
     FleetSettings,
+    GuardSettings,
     KeysRule,
     MarkSettings,
     Missing,
@@ -128,6 +129,7 @@ RATES = MappingProxyType(
         "on_soft": _of(RateRule, "on_soft", on_soft),
         "warm_up": _of(RateRule, "warm_up_s", positive_duration, null=True),
         "warm_from": _of(RateRule, "warm_from", share),
+        "joint": _of(RateRule, "joint_per_s", rate, null=True),
         "fleet": _of(RateRule, "fleet", flag, falls_back=False),
         "dry_run": _of(RateRule, "dry_run", flag),
     }
@@ -163,6 +165,7 @@ BREAKERS = MappingProxyType(
         "warm_up": _of(BreakerRule, "warm_up_s", positive_duration, null=True),
         "warm_from": _of(BreakerRule, "warm_from", share),
         "dry_run": _of(BreakerRule, "dry_run", flag),
+        "fleet": _of(BreakerRule, "fleet", flag, falls_back=False),
         "timeout": _of(BreakerRule, "timeout_s", positive_duration, null=True),
     }
 )
@@ -205,6 +208,14 @@ FLEET = MappingProxyType(
         "live": _of(FleetSettings, "live", flag),
     }
 )
+GUARD = MappingProxyType(
+    {
+        "p99": _of(GuardSettings, "p99_s", positive_duration, null=True),
+        "error_rate": _of(GuardSettings, "error_rate", share, null=True),
+        "lag_growth": _of(GuardSettings, "lag_growth_per_s", rate, null=True),
+        "loop_lag": _of(GuardSettings, "loop_lag_s", positive_duration, null=True),
+    }
+)
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")
 KAFKA = MappingProxyType(
     {
@@ -244,5 +255,6 @@ SECTIONS: Final[Mapping[str, Section]] = MappingProxyType(
         "data": Section({}, named=True, free=Field("", anything, null=True, falls_back=False)),
         "worker": Section(WORKER),
         "fleet": Section(FLEET, lanes=False),
+        "guard": Section(GUARD, lanes=False),
     }
 )

@@ -67,7 +67,7 @@ class Watcher:
 
     def start(self) -> None:
         """Look from now on, in a thread; a second time changes nothing."""
-        if self._thread is None and self._origin is not None:
+        if (self._thread is None or not self._thread.is_alive()) and self._origin is not None:
             for lane in self._lanes:
                 self._tell(lane, self._origin.version, self._numbers[lane], True)  # noqa: FBT003 - a Callable has no keywords
             self._thread = threading.Thread(target=self._go_on, name="config-watch", daemon=True)
@@ -76,7 +76,7 @@ class Watcher:
     def end(self) -> None:
         """Look no more."""
         self._ended.set()
-        if self._thread is not None:
+        if self._thread is not None and self._thread.is_alive():
             self._thread.join()
 
     def __enter__(self) -> Self:

@@ -26,6 +26,8 @@ from shadowstream.gate.breaker.windows import FAILED, SLOW, window_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pybreaker import CircuitBreakerState
 
     from shadowstream.config.model import BreakerRule
@@ -73,11 +75,13 @@ class Breaker:
         "_trial_at",
         "_trial_s",
         "_trials",
+        "_unsaid",
         "_window",
         "changed",
         "circuit",
         "generation",
         "phase",
+        "say",
     )
 
     name: ClassVar[str] = "breaker"
@@ -102,6 +106,9 @@ class Breaker:
         """Monotonic second at which an open breaker half-opens; inf until the first decision after a forced open."""
         self._trials = self._successes = self._slow_trials = 0
         """Half-open calls given out and not handed back unused; those that succeeded; those that were slow."""
+        self.say: Callable[[str, float], None] | None = None
+        """Is told until which monotonic second it has opened, by its own judgment; None: nobody else goes by it."""
+        self._unsaid = 0.0
         self._news: deque[Transition] = deque()
         self._tell_lock, self._mirror_lock = Lock(), Lock()
         self._mirroring = 0
@@ -161,8 +168,17 @@ class Breaker:
 
     def _reopen(self, reason: str, now: float) -> None:
         self._shift(STATE_OPEN, reason)
-        self._half_open_at = now + self._open_s
+        self._half_open_at = self._unsaid = now + self._open_s
         self.changed = True
+
+    def open_for(self, seconds: float, now: float) -> None:
+        """Open as another process has, for what is left of its time; one that is open stays so for its own."""
+        with self._lock:
+            if self.phase == STATE_OPEN:
+                return
+            self._shift(STATE_OPEN, "fleet")
+            self._open_s, self._half_open_at = seconds, now + seconds
+        self.announce()
 
     def take(self, ticket: Ticket) -> None:
         """Take a permit when half-open, and sign the ticket with the generation."""
@@ -198,6 +214,9 @@ class Breaker:
     def announce(self) -> None:
         """Bring pybreaker in line with the phase and tell the hooks; called with no lock held."""
         self.changed = False
+        until, self._unsaid = self._unsaid, 0.0
+        if until and self.say is not None:
+            self.say(self._command, until)
         self._mirror()
         self._tell()
 

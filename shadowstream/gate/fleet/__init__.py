@@ -4,6 +4,8 @@
 ``places``     where it lies in Redis, and the client
 ``lease.lua``  one bucket for each limit, and what is left for whom
 ``stock``      `Stock`: what this process holds, checked and taken without asking anybody
+``trips``      `Trips`: breakers that open together
+``trip.lua``   says that one has opened
 ``beat.lua``   a sign of life, and what it hears
 ``runs``       `Runs`: the runs with a lease; `RunGate`: a gate behind that question
 ``clerk``      `Clerk`: the thread that asks, and what happens when nobody answers

@@ -22,6 +22,7 @@ from shadowstream.gate.fleet.layer import DOCUMENT, parsed
 from shadowstream.gate.fleet.places import Places, connected, script
 from shadowstream.gate.fleet.runs import Runs
 from shadowstream.gate.fleet.stock import Stock
+from shadowstream.gate.fleet.trips import Trips
 from shadowstream.gate.rate import default_burst
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ log = logging.getLogger("shadowstream.gate")
 
 LEASE: Final = "lease.lua"
 BEAT: Final = "beat.lua"
+TRIP: Final = "trip.lua"
 BEAT_S: Final = 0.5
 """How often a sign of life is given."""
 SILENT_S: Final = 2.0
@@ -49,6 +51,8 @@ AHEAD_S: Final = 1.0
 AGAIN_S: Final = 0.01
 """After how long to ask again when nothing was free."""
 LONGEST_AGAIN_S: Final = 1.0
+ARMED_S: Final = 1.0
+"""By how much a lease must end later to be a new one: two clocks are compared, and an answer takes its time."""
 US: Final = 1_000_000
 
 
@@ -62,21 +66,28 @@ class Clerk:
         now: Callable[[], float] = time.monotonic,
         *,
         lay_over: LayOver | None = None,
+        armed: Callable[[], None] | None = None,
     ) -> None:
         self._lane, self._fleet, self._now = lane, fleet, now
         self._member = uuid4().hex
         self._client = connected(fleet)
-        self._scripts = {name: script(self._client, name) for name in (LEASE, BEAT)}
+        self._scripts = {name: script(self._client, name) for name in (LEASE, BEAT, TRIP)}
         self._places = Places(fleet, lane)
         self.runs = Runs()
         """The runs that may go on."""
         self._stocks: dict[str, Stock] = {}
         self._wake, self._ended = threading.Event(), threading.Event()
+        self.trips = Trips(self._wake.set)
+        """The breakers that open together."""
         self._beat_at = 0.0
         self._kills = 0
         """The last kill that was seen."""
         self.lay_over = lay_over
         """Takes what is laid over the configuration, and tells whether they are good; None: nobody is there yet."""
+        self._armed = armed
+        """Is told when a run was armed."""
+        self._ends: Mapping[str, float] = {}
+        """When the leases end, by the last sign of life."""
         self._seen_version: str | None = None
         self._laid = False
         """Whether some document, or the word that there is none, was ever good."""
@@ -119,6 +130,7 @@ class Clerk:
         now = self._now()
         if now >= self._beat_at:
             self._beat()
+        self._say_breakers(now)
         for stock in self._stocks.values():
             if wanted := stock.wanted(now):
                 self._fetch(stock, wanted)
@@ -149,18 +161,46 @@ class Clerk:
 
     def _beat(self) -> None:
         places = self._places
-        members, kills, version, *told = self._call(
+        members, kills, version, opened, *told = self._call(
             BEAT,
-            keys=[places.members, places.runs, places.kills, places.seen, places.live],
+            keys=[places.members, places.runs, places.kills, places.seen, places.live, places.breakers],
             args=[self._member, int(FORGOTTEN_S * US), self._kills],
         )
         self._answered(int(members))
+        breakers, told = told[: 3 * int(opened)], told[3 * int(opened) :]
+        self._hear_breakers(breakers[::3], breakers[1::3], breakers[2::3])
         if not self._fleet.live or self._goes_by(version):
             runs = {run: int(left_us) / US for run, left_us in zip(told[::2], told[1::2], strict=True)}
             self.runs.heard(runs, self._heard_at)
+            self._look_who_was_armed(runs)
         # Whoever killed waits to hear that it was seen.
         self._beat_at = self._heard_at + (BEAT_S if int(kills) == self._kills else 0.0)
         self._kills = int(kills)
+
+    def _hear_breakers(self, commands: list[str], moments: list[str], left_us: list[str]) -> None:
+        moment = {command: int(each) for command, each in zip(commands, moments, strict=True)}
+        left_s = {command: int(each) / US for command, each in zip(commands, left_us, strict=True)}
+        self.trips.hear(moment, left_s, self._heard_at)
+
+    def _say_breakers(self, now: float) -> None:
+        """Tell the others which breakers have opened here; what cannot be told now is told later, while it is so."""
+        for command, until in self.trips.take().items():
+            if until <= now:
+                continue
+            try:
+                args: list[object] = [command, int((until - now) * US), int(FORGOTTEN_S * US)]
+                self._call(TRIP, keys=[self._places.breakers], args=args)
+            except Exception:
+                self.trips.keep(command, until)
+                raise
+
+    def _look_who_was_armed(self, left_s: Mapping[str, float]) -> None:
+        """Tell when a run was given a lease, or a longer one: somebody has looked."""
+        ends = {run: self._heard_at + seconds for run, seconds in left_s.items()}
+        anew = any(end > self._ends.get(run, 0.0) + ARMED_S for run, end in ends.items())
+        self._ends = ends
+        if anew and self._armed is not None:
+            self._armed()
 
     def _goes_by(self, version: str) -> bool:
         """Tell whether limits are gone by that were good at some time; without, no run goes on.

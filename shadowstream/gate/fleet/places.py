@@ -32,6 +32,8 @@ class Places:
         """Runs, by when their leases end, in microseconds of the server's clock."""
         self.kills = f"{self._home}:kills"
         """How many kills there were."""
+        self.breakers = f"{self._home}:breakers"
+        """Breakers that are open, by when they half-open, in microseconds of the server's clock."""
         self.live = f"{self._home}:live"
         """What is laid over the configuration, and its version."""
         self.seen = f"{self._home}:seen"

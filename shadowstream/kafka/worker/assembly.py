@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config import LaneSettings, Settings
     from shadowstream.events import Listeners
+    from shadowstream.gate.guard import Guard
     from shadowstream.kafka.engine.binding import Handler
     from shadowstream.kafka.strands import Crew
 
@@ -100,8 +101,9 @@ def assemble(
     registrations: Sequence[Registration],
     listeners: Listeners,
     ground: Ground = WORLD,
+    guard: Guard | None = None,
 ) -> Cursor:
-    """Build the cursor of one lane.
+    """Build the cursor of one lane; ``guard`` is shadow's.
 
     Raises:
         ConfigError: the lane is the shadow lane and it is off.
@@ -122,7 +124,7 @@ def assemble(
         incremental=_incremental(ours),
         settings=ours.worker,
         listeners=listeners,
-        gates=Gates(ours, listeners),
+        gates=Gates(ours, listeners, guard),
         start_at=start_at(settings, lane, consumer, ground.consumer, ground.clock),
         stopping=ground.event(),
         room=ground.event(),

@@ -6,25 +6,27 @@ import gc
 import os
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from shadowstream.errors import BrokerError, ConfigError, SetupError, ShadowstreamError
 from shadowstream.events import Listeners, ShadowOff
+from shadowstream.gate.guard import Board, Guard, Pulse
 from shadowstream.kafka.clients import QUIET, logger_of, missing_topics, producer_of, usable
 from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
 from shadowstream.kafka.worker.live import watcher_of
-from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, watch_parent
+from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, pair_of, watch_parent
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Self
 
     from shadowstream.config import LaneSettings, Settings
-    from shadowstream.config.live import Watcher
     from shadowstream.events import Hook
     from shadowstream.kafka.cursor import Cursor
     from shadowstream.kafka.engine.binding import Handler
@@ -120,8 +122,8 @@ class Worker:
         if len(lanes) > 1:
             seed(self.settings, [each.topic for each in self._registrations.values()])
         for lane in lanes:
-            cursor, watcher = self._assembled(lane)
-            thread = threading.Thread(target=_run, args=(cursor, watcher), name=f"cursor-{lane}", daemon=True)
+            cursor, around = self._assembled(lane)
+            thread = threading.Thread(target=_run, args=(cursor, around), name=f"cursor-{lane}", daemon=True)
             self._running[lane] = cursor, thread
             thread.start()
         return self
@@ -192,7 +194,7 @@ class Worker:
         """Run one lane in this process, its cursor in the main thread."""
         os.nice(self.settings.of(lane).worker.nice)
         _collect_less_often()
-        cursor, watcher = self._assembled(lane)
+        cursor, around = self._assembled(lane)
         watch_parent(cursor.stop)
         answers = iter((cursor.stop, _end_now))
 
@@ -200,23 +202,33 @@ class Worker:
             next(answers, _end_now)()
 
         with on_signals(signalled):
-            _run(cursor, watcher)
+            _run(cursor, around)
         if cursor.hung:
             log.error("handlers_hung lane=%s: their messages are not committed and will be read again", lane)
             _end_now()
         return 0
 
-    def _assembled(self, lane: Lane) -> tuple[Cursor, Watcher]:
-        listeners = Listeners(self._hooks(self.settings.of(lane)))
+    def _assembled(self, lane: Lane) -> tuple[Cursor, list[AbstractContextManager[object]]]:
+        """Put one lane together; returns its cursor, and what is to be around it while it runs."""
+        ours, hooks = self.settings.of(lane), list(self._hooks(self.settings.of(lane)))
+        board = None if ours.guard is None else Board.of(self.settings.service, pair_of(self._lanes))
+        pulse = Pulse(board) if board is not None and lane is Lane.NORMAL else None
+        listeners = Listeners([*hooks, pulse] if pulse is not None else hooks)
         if self._shadow_off:
             listeners.on(ShadowOff(Lane.SHADOW, self._shadow_off))
         registrations = list(self._registrations.values())
-        cursor = assemble(self.settings, lane, registrations, listeners)
-        return cursor, watcher_of(self.settings, lane, cursor, registrations, listeners)
+        guard = None
+        if board is not None and ours.guard is not None and lane is Lane.SHADOW:
+            guard = Guard(ours.guard, board, listeners)
+        cursor = assemble(self.settings, lane, registrations, listeners, guard=guard)
+        watcher = watcher_of(self.settings, lane, cursor, registrations, listeners)
+        return cursor, [each for each in (watcher, pulse, guard) if each is not None]
 
 
-def _run(cursor: Cursor, watcher: Watcher) -> None:
-    with watcher:
+def _run(cursor: Cursor, around: Iterable[AbstractContextManager[object]]) -> None:
+    with ExitStack() as stack:
+        for each in around:
+            stack.enter_context(each)
         cursor.run()
 
 

@@ -28,7 +28,7 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["LANE_VARIABLE", "Supervisor", "adopted_lane", "on_signals", "watch_parent"]
+__all__ = ["LANE_VARIABLE", "Supervisor", "adopted_lane", "on_signals", "pair_of", "watch_parent"]
 
 log = logger_of("supervisor")
 
@@ -135,6 +135,11 @@ def adopted_lane() -> Lane | None:
     """Return the lane a parent started this process for, once; None when nobody did."""
     lane = os.environ.pop(LANE_VARIABLE, None)
     return None if lane is None else Lane(lane)
+
+
+def pair_of(lanes: Sequence[Lane]) -> str:
+    """Return what the two lanes of one worker have in common: their parent, their process, or that they run alone."""
+    return os.environ.get(PARENT_VARIABLE) or (str(os.getpid()) if len(lanes) > 1 else "alone")
 
 
 def watch_parent(stop: Callable[[], None]) -> None:

@@ -289,7 +289,7 @@ def test_a_cap_of_nought_is_for_shadow_alone(written):
 @pytest.mark.parametrize(
     ("text", "key", "message"),
     [
-        ("rate_limit: {a: {hard: 5/s, fleet: true}}", "rate_limit a fleet", "normal shares no limit"),
+        ("rate_limit: {a: {hard: 5/s, fleet: true}}", "rate_limit a fleet", "normal shares nothing"),
         ("default_rate_limit: {hard_rate_limit: 5, fleet: true}", "default_rate_limit fleet", "normal shares no"),
         ("rate_limit: {shadow.a: {hard: 5/s, fleet: true}}", "rate_limit shadow.a fleet", "no place to share through"),
         (

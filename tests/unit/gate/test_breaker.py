@@ -14,7 +14,7 @@ from pybreaker import CircuitBreaker, CircuitBreakerListener
 
 from shadowstream.config.model import BreakerRule
 from shadowstream.events import Event, Listeners, Outcome, Transition
-from shadowstream.gate import Chain, Stages, Ticket, Verdict
+from shadowstream.gate import Chain, Rules, Stages, Ticket, Verdict
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Gated:
     """One command with nothing but a breaker, and shorthands."""
 
     def __init__(self, rule: BreakerRule = RULE, hooks: Listeners | None = None) -> None:
-        self.stages = Stages(Lane.SHADOW, "voucher.claim", None, rule, Listeners() if hooks is None else hooks)
+        self.stages = Stages(Lane.SHADOW, "voucher.claim", Rules(None, rule), Listeners() if hooks is None else hooks)
         self.gate = Chain(self.stages, Verdict.PARK)
         assert self.stages.breaker is not None
         self.breaker = self.stages.breaker

@@ -9,7 +9,7 @@ import pytest
 
 from shadowstream.config.model import BreakerRule, RateRule
 from shadowstream.events import GateLevel, Listeners, Outcome
-from shadowstream.gate import Gate, OpenGate, Stages, Verdict, folded
+from shadowstream.gate import Gate, OpenGate, Rules, Stages, Verdict, folded
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ HANDLED, FAILED, CANCELLED = Outcome.HANDLED, Outcome.FAILED, Outcome.CANCELLED
 
 
 def stages_of(rate: RateRule | None = None, breaker: BreakerRule | None = None) -> Stages:
-    return Stages(Lane.SHADOW, "voucher.use", rate, breaker, Listeners())
+    return Stages(Lane.SHADOW, "voucher.use", Rules(rate, breaker), Listeners())
 
 
 def gate_of(rate: RateRule | None = None, breaker: BreakerRule | None = None) -> Gate:

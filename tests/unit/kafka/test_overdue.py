@@ -13,7 +13,7 @@ from confluent_kafka import Message as RawMessage
 from shadowstream.config import BreakerRule, Order, TopicSettings
 from shadowstream.events import Event, Listeners, Overdue, OverdueCalls
 from shadowstream.gate import OpenGate, Ticket, Verdict
-from shadowstream.gate.chain import Chain, Stages
+from shadowstream.gate.chain import Chain, Rules, Stages
 from shadowstream.headers import MarkReader
 from shadowstream.kafka.clients import Throttle
 from shadowstream.kafka.clock import Clock
@@ -122,7 +122,7 @@ def test_a_call_that_ends_in_time_is_never_announced(rig: Rig, caplog: pytest.Lo
 
 def test_a_call_that_never_returns_has_failed_at_the_gate_at_its_deadline(rig: Rig) -> None:
     rule = BreakerRule(failure_rate=0.5, window=1, min_calls=1, open_for_s=1.0, half_open=1, max_concurrent=1)
-    stages = Stages(Lane.NORMAL, "c", None, rule, Listeners())
+    stages = Stages(Lane.NORMAL, "c", Rules(None, rule), Listeners())
     gate = Chain(stages, Verdict.WAIT)
     engine = rig.start(rig.stick, gate)
     rig.put(b"stuck")

@@ -12,9 +12,11 @@ from statistics import median
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Final
 
-from shadowstream.config.model import BreakerRule, KeysRule, RateRule
+from shadowstream.config.model import BreakerRule, GuardSettings, KeysRule, RateRule
 from shadowstream.events import Listeners, Outcome
 from shadowstream.gate import Gate, KeyedLimit, OpenGate, Rules, Stages, Verdict, folded
+from shadowstream.gate.fleet import Stock
+from shadowstream.gate.guard import Guard, Memo, Vitals
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -34,6 +36,33 @@ BREAKER: Final = BreakerRule(slow_call_s=0.5, max_concurrent=64)
 def gate_of(rate: RateRule | None, breaker: BreakerRule | None) -> Gate:
     """Return a fresh gate over these rules."""
     return folded(Stages(Lane.SHADOW, "voucher.dispatch", Rules(rate, breaker), Listeners()), Verdict.WAIT)
+
+
+def leased() -> Gate:
+    """Return a gate whose rate is leased, with plenty of leases here."""
+    stock = Stock("voucher.dispatch", 1e9, 1, lambda: None)
+    stock.leased(10**9, 0.0, 1)
+    rules = Rules(RateRule(hard_per_s=1e9, fleet=True), None, stock)
+    return folded(Stages(Lane.SHADOW, "voucher.dispatch", rules, Listeners()), Verdict.WAIT)
+
+
+def guarded() -> Gate:
+    """Return the full chain of a shadow lane whose guard has opened."""
+    memo = Memo()
+    memo.write(Vitals(0.0))
+    guard = Guard(GuardSettings(), memo, Listeners(), lambda: 0.0)
+    guard.tick()
+    stages = Stages(Lane.SHADOW, "voucher.dispatch", Rules(PLENTY, BREAKER), Listeners(), guard)
+    return folded(stages, Verdict.WAIT)
+
+
+def decision(gate: Gate, times: list[float]) -> int:
+    """Return the nanoseconds that these enters took together."""
+    enter = gate.enter
+    started = perf_counter_ns()
+    for now in times:
+        enter(now)
+    return perf_counter_ns() - started
 
 
 def round_trip(gate: Gate, times: list[float]) -> int:
@@ -64,6 +93,8 @@ def measured() -> dict[str, object]:
         "breaker": lambda times: round_trip(gate_of(None, BreakerRule(slow_call_s=0.5)), times),
         "chain": lambda times: round_trip(gate_of(PLENTY, BREAKER), times),
         "chain_refused_by_rate": lambda times: round_trip(gate_of(SCARCE, BREAKER), times),
+        "chain_guarded": lambda times: round_trip(guarded(), times),
+        "leased_enter": lambda times: decision(leased(), times),
         "keyed": lambda times: keyed_trip(KeyedLimit(keys), times),
     }
     times = [86_400.0 + i * STEP_S for i in range(DECISIONS)]

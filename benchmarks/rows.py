@@ -46,8 +46,13 @@ def decisions(_ground: Ground | None, options: Options) -> Measured:
     found = gates.measured()
     others = child("benchmarks.peers.limiters", gates.DECISIONS, gates.REPEATS, python=interpreter(LIMITERS))
     figures: Any = found["ns_per_decision"]
-    wanted = {"chain": 3000.0, "open": 500.0}
-    named = {"chain": "full shadow chain", "open": "normal: the open gate"}
+    wanted = {"chain": 3000.0, "chain_guarded": 3000.0, "open": 500.0, "leased_enter": 1000.0}
+    named = {
+        "chain": "full shadow chain",
+        "chain_guarded": "full shadow chain, with guard",
+        "open": "normal: the open gate",
+        "leased_enter": "one leased decision",
+    }
     rows = [Row(named.get(kind, kind), ns, "ns", wanted.get(kind), "at most") for kind, ns in figures.items()]
     rows += [Row(kind, ns, "ns") for kind, ns in others.items()]
     breaker = others["pybreaker"]

@@ -7,7 +7,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from shadowstream.cli.options import DEFAULT_FILE, default_file, described, write
+from shadowstream.cli.options import DEFAULT_FILE, default_file, described, settings_in_force, write
 from shadowstream.config import Explanation, differences, examine, explain, lint
 from shadowstream.errors import Problem, SetupError
 from shadowstream.kafka import usable
@@ -67,8 +67,10 @@ starred out.
     shadowstream config explain default_rate_limit soft_rate_limit --lane shadow
     shadowstream config explain resilience voucher.dispatch --lane shadow --json
     shadowstream config explain kafka group.id --lane shadow --config staging.yaml
+    shadowstream config explain rate_limit voucher.claim --lane shadow --live   # what is laid over, too
 
-Exit codes: 0 explained, 1 the configuration has problems in normal's part, 2 no such section or field."""
+Exit codes: 0 explained, 1 the configuration has problems in normal's part, 2 no such section or field, 3 Redis does not
+answer (with --live)."""
 
 
 def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the type private
@@ -83,6 +85,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     why.add_argument("key", metavar="KEY", help="a field, a rule's name, or 'NAME FIELD'")
     why.add_argument("--lane", choices=[lane.value for lane in Lane], default="normal", help="default: normal")
     why.add_argument("--config", metavar="FILE", help=f"default: {DEFAULT_FILE}")
+    why.add_argument("--live", action="store_true", help="with what is laid over it while a test runs, from Redis")
     look = described(actions, "lint", "report what loads and is probably not meant", ABOUT_LINT)
     look.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
     compare = described(actions, "diff", "say in what lanes, or two files, differ", ABOUT_DIFF)
@@ -202,8 +205,9 @@ def _explain(args: argparse.Namespace) -> int:
     examined = examine(args.config or default_file())
     if examined.settings is None:
         return _failed("\n".join(map(str, examined.problems)), FOUND_EXIT)
+    settings = settings_in_force(args) if args.live else examined.settings
     try:
-        found = explain(examined.settings, args.section, args.key, Lane(args.lane))
+        found = explain(settings, args.section, args.key, Lane(args.lane))
     except SetupError as error:
         return _failed(str(error), USAGE_EXIT)
     write(json.dumps(asdict(found), indent=2, default=str) if args.json else _told(found))

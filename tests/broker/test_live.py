@@ -259,6 +259,16 @@ def test_without_a_place_that_is_listened_to_it_says_the_cure(file, limit) -> No
     assert "live: true" in text
 
 
+def test_what_is_in_force_is_explained_with_what_is_laid_over(file, limit, capsys) -> None:
+    assert limit("rate_limit", "claim", "hard", "50/s")[0] == 0
+    explain = ["config", "explain", "rate_limit", "claim hard", "--lane", "shadow", "--json", "--config", str(file)]
+    told = []
+    for more in ([], ["--live"]):
+        assert main([*explain, *more]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert [(each["value"], each["layer"]) for each in told] == [("1000/s", "file"), ("50/s", "live")]
+
+
 def test_the_json_is_for_machines(limit) -> None:
     code, text = limit("default_rate_limit", "hard_rate_limit", "70/s", "--json")
     assert (code, json.loads(text)) == (

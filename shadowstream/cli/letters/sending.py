@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from shadowstream.cli.letters.options import add_topic
-from shadowstream.cli.options import settings_of, write
+from shadowstream.cli.options import settings_in_force, settings_of, write
 from shadowstream.config.fields import WrongValueError, rate
 from shadowstream.errors import SetupError
 from shadowstream.kafka.letters import BoxKind, Ending, Fate, Orders, Replay, box_of, selection_of
@@ -68,7 +68,7 @@ def add_sending(parser: argparse.ArgumentParser, kind: BoxKind) -> None:
 def _send(args: argparse.Namespace) -> int:
     """Send letters back, and say how far it came."""
     lane = Lane.SHADOW if args.kind is BoxKind.PARKED else Lane(args.lane)
-    settings = settings_of(args)
+    settings = settings_in_force(args) if lane is Lane.SHADOW else settings_of(args)
     orders = Orders(selection_of(args.match), _rate(args.rate), args.command, args.again, args.dry_run)
     box = box_of(settings, args.topic, args.kind, lane)
     with Replay(settings, box, orders) as replay:

@@ -55,7 +55,8 @@ class Level:
 
     def tick(self, vitals: Vitals | None, now: float) -> float:
         """Return the level for the time until the next tick."""
-        if vitals is None or now - vitals.at > FRESH_S:
+        # Not from the future either: the clock begins anew with the machine, and a file may be older than that.
+        if vitals is None or abs(now - vitals.at) > FRESH_S:
             self.strain = 1.0
             self._cut(0.5, "blind")
         else:

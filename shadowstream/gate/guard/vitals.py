@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ __all__ = ["Board", "Memo", "Vitals", "running"]
 
 LARGEST = 1_000_000
 """Bytes of a file that are read at most."""
+LEFT_BEHIND_S = 86_400.0
+"""Whoever is there writes four times a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,17 @@ class Board:
         """Return the board of two lanes of a service that belong together, in a folder of this user's own.
 
         Raises:
-            SetupError: there is such a folder, and it is somebody else's, or open to others.
+            SetupError: there is such a folder, and it is somebody else's, or open to others; or none can be made.
         """
         home = Path(tempfile.gettempdir()) / f"shadowstream-{os.getuid()}"
-        home.mkdir(mode=0o700, exist_ok=True)
-        found = home.lstat()
+        try:
+            home.mkdir(mode=0o700, exist_ok=True)
+            found = home.lstat()
+            _tidied(home)
+        except OSError as error:
+            raise SetupError(
+                f"normal's vitals cannot be kept in {home} ({error}); set TMPDIR to another place"
+            ) from error
         if found.st_uid != os.getuid() or found.st_mode & 0o077 or home.is_symlink():
             raise SetupError(
                 f"{home} is open to others, who could tell shadow that normal is well; remove it, or set TMPDIR"
@@ -103,6 +113,14 @@ class Board:
     def remove(self) -> None:
         """Take the vitals away: nobody writes them any more."""
         self._path.unlink(missing_ok=True)
+
+
+def _tidied(home: Path) -> None:
+    """Remove what processes that were killed have left behind."""
+    for each in home.iterdir():
+        with suppress(OSError):
+            if time.time() - each.stat().st_mtime > LEFT_BEHIND_S:
+                each.unlink()
 
 
 def running(thread: threading.Thread | None) -> bool:

@@ -208,10 +208,23 @@ class Worker:
             _end_now()
         return 0
 
+    def _board(self, lane: Lane) -> Board | None:
+        """Return where normal's vitals are written down; None without a guard, or if normal has no place for them."""
+        if self.settings.of(lane).guard is None:
+            return None
+        try:
+            return Board.of(self.settings.service, pair_of(self._lanes))
+        except SetupError as error:
+            if lane is Lane.SHADOW:
+                raise
+            # Normal runs without: shadow sees nothing of it, and stands still.
+            log.error("vitals_not_written %s", error)  # noqa: TRY400 - a clear line, not a traceback
+            return None
+
     def _assembled(self, lane: Lane) -> tuple[Cursor, list[AbstractContextManager[object]]]:
         """Put one lane together; returns its cursor, and what is to be around it while it runs."""
         ours, hooks = self.settings.of(lane), list(self._hooks(self.settings.of(lane)))
-        board = None if ours.guard is None else Board.of(self.settings.service, pair_of(self._lanes))
+        board = self._board(lane)
         pulse = Pulse(board) if board is not None and lane is Lane.NORMAL else None
         listeners = Listeners([*hooks, pulse] if pulse is not None else hooks)
         if self._shadow_off:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -156,8 +157,22 @@ def test_the_folder_is_the_user_s_own_or_it_is_refused(tmp_path: Path, monkeypat
     assert Board.of("voucher", "7").read() == Vitals(1.0)
     assert Board.of("voucher", "8").read() is None
     (home,) = tmp_path.iterdir()
+    left = home / "voucher.1.vitals"
+    left.touch()
+    os.utime(left, (0, 0))
+    Board.of("voucher", "7")
+    assert not left.exists(), "what a killed process left behind"
     home.chmod(0o777)
     with pytest.raises(SetupError, match="could tell shadow that normal is well"):
+        Board.of("voucher", "7")
+
+
+def test_where_no_folder_can_be_made_it_is_refused_with_the_cure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "file"))
+    with pytest.raises(SetupError, match="set TMPDIR to another place"):
         Board.of("voucher", "7")
 
 
@@ -240,7 +255,7 @@ def test_trips_far_apart_do_not_close_it_for_good() -> None:
     assert not normal.level.latched
 
 
-@pytest.mark.parametrize("old_s", [None, FRESH_S + 0.1])
+@pytest.mark.parametrize("old_s", [None, FRESH_S + 0.1, -FRESH_S - 0.1])
 def test_who_is_blind_is_cut_until_nothing_is_left(old_s: float | None) -> None:
     normal = Normal()
     normal.tick(40, p99_s=0.01)

@@ -235,9 +235,10 @@ class Checks:
             named = section != "default_rate_limit"
             for name in self._layers.names(section, LANES) if named else ("",):
                 for lane in LANES:
-                    given = self._layers.find(section, name, "fleet", (lane,))
-                    if given is not None and not given.whole and given.value:
-                        self._shared(section, name, given)
+                    for each in ("fleet", "by_partitions"):
+                        given = self._layers.find(section, name, each, (lane,))
+                        if given is not None and not given.whole and given.value:
+                            self._shared(section, name, given)
         live = self._layers.find("fleet", "", "live", (Lane.NORMAL,))
         if live is not None and live.value and not resolved(self._layers, "fleet", "", "lease", Lane.NORMAL).value:
             told = "is true, but shadow runs without a lease, so also where nobody knows what is laid over its limits"
@@ -245,9 +246,13 @@ class Checks:
 
     def _shared(self, section: str, name: str, given: Given) -> None:
         """A limit of many processes is shadow's alone: normal asks nobody, so nobody can hold it up."""
+        field = given.address.field
         if given.address.lane is Lane.NORMAL:
-            own = f"shadow.{name}: {{fleet: true}}" if name else "shadow_fleet: true"
+            own = f"shadow.{name}: {{{field}: true}}" if name else f"shadow_{field}: true"
             self._wrong(Lane.NORMAL, given, "is true, but normal shares nothing", f"Write `{own}`.")
+        elif field == "by_partitions":
+            if resolved(self._layers, section, name, "fleet", Lane.SHADOW).value:
+                self._wrong(Lane.SHADOW, given, "is true, and so is `fleet`", "Remove one of the two.")
         elif self._layers.find("fleet", "", "url", (Lane.NORMAL,)) is None:
             cure = "Add `fleet: {url: redis://localhost:6379/0}`."
             self._wrong(Lane.SHADOW, given, "is true, but there is no place to share through", cure)

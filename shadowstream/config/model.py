@@ -109,6 +109,8 @@ class RateRule:
     """What both lanes together may reach: shadow is admitted what normal leaves of it. None: each has its own."""
     fleet: bool = False
     """Whether the rates are those of all the lane's processes together; for shadow alone."""
+    by_partitions: bool = False
+    """Whether a process's part of the rates is that of the topic's partitions that it reads; for shadow alone."""
     dry_run: bool = False
     """Whether it decides and counts as ever, and refuses nothing."""
 

@@ -64,9 +64,11 @@ class Stages:
     """All that one command in one lane keeps between decisions, and the lock over it, however many gates share it."""
 
     __slots__ = (
+        "_by_partitions",
         "_chains",
         "_closed",
         "_hooks",
+        "_part",
         "breaker",
         "cap",
         "command",
@@ -84,6 +86,10 @@ class Stages:
         self.cap = Cap(rules.cap)
         self.breaker = None if rules.breaker is None else Breaker(lane, command, rules.breaker, hooks, self.lock)
         self.rate = None if rules.limits is None else RateLimit(rules.limits, rules.shared)
+        self._by_partitions = rules.limits is not None and rules.limits.by_partitions
+        self._part = 1.0
+        if self._by_partitions:
+            self.portion(0.0, 0.0)
         self.share = None if guard is None else Share(guard, command, self.cap, rules.rate)
         """What the guard leaves."""
         self.ramps = self._ramps(rules)
@@ -105,6 +111,13 @@ class Stages:
             self.dry = rules.dry
             for chain in self._chains:
                 chain.fold()
+
+    def portion(self, part: float, now: float) -> None:
+        """Go by this part of the rates, from monotonic second ``now`` on, where the rule says so."""
+        with self.lock:
+            self._part = part if self._by_partitions else 1.0
+            if self.rate is not None:
+                self.rate.portion(self._part, now)
 
     def _yield(self, rules: Rules) -> None:
         if self.share is not None:
@@ -133,6 +146,7 @@ class Stages:
             return
         if self.rate is None:
             self.rate = RateLimit(NO_LIMIT)
+            self.rate.portion(self._part, now)
         self.rate.adopt(rule, shared, now)
 
     def _adopt_ramps(self, ramps: tuple[Ramp, ...], now: float) -> None:

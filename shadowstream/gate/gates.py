@@ -14,6 +14,8 @@ from shadowstream.gate.keys import KeyedGate, KeyedLimit
 from shadowstream.gate.verdict import Gate, OpenGate, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pybreaker import CircuitBreaker
 
     from shadowstream.config.model import FleetSettings, LaneSettings, RateRule
@@ -93,6 +95,12 @@ class Gates:
                 else:
                     limit.adopt(rule)
             self._made = {key: gate for key, gate in self._made.items() if not isinstance(gate, OpenGate)}
+
+    def portions(self, parts: Mapping[str, float], now: float) -> None:
+        """Go by these parts of commands' rates from monotonic second ``now`` on: the rest is other processes'."""
+        with self._lock:
+            for command, part in parts.items():
+                self._of(command).portion(part, now)
 
     def keyed(self, command: str) -> KeyedLimit | None:
         """Return the command's limit for each value of some fields, None when it has none."""

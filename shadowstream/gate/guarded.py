@@ -130,10 +130,11 @@ class Guarded:
 class _Doors:
     """One lane's gates, looked up without a lock once a command was asked for."""
 
-    __slots__ = ("_asked_first", "_made", "gates", "keyed")
+    __slots__ = ("_asked_first", "_made", "_settings", "gates", "keyed")
 
     def __init__(self, gates: Gates, settings: LaneSettings, asked_first: Callable[[], None]) -> None:
         self.gates = gates
+        self._settings = settings
         self.keyed = _keyed(settings)
         self._made: dict[str, Gate] = {}
         self._asked_first = asked_first
@@ -142,11 +143,20 @@ class _Doors:
         made = self._made.get(command)
         if made is None:
             self._asked_first()
+            self._check(command)
             into = self._made
             made = into[command] = self.gates.gate(command, values=lambda _: _as_given)
         return made
 
+    def _check(self, command: str) -> None:
+        if (rule := self._settings.rate(command)) is not None and rule.by_partitions:
+            raise SetupError(
+                f"the rate of {command!r} goes by partitions, and a call around here has none; write `fleet: true`"
+                " instead, or guard it where a worker handles messages"
+            )
+
     def adopt(self, clock: Clock, settings: LaneSettings) -> None:
+        self._settings = settings
         self.gates.adopt(settings, clock())
         self.keyed = _keyed(settings)
         # Swapped, not emptied: whoever is about to put a gate of before into it does so into the old one.

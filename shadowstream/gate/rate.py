@@ -132,13 +132,13 @@ class Shared(Protocol):
 class RateLimit:
     """The rate stage: hard and soft limit in one decision."""
 
-    __slots__ = ("_hard", "_level", "_longest_s", "_members", "_over_soft", "_shared", "_soft", "_soft_waits")
+    __slots__ = ("_hard", "_level", "_longest_s", "_members", "_over_soft", "_part", "_shared", "_soft", "_soft_waits")
 
     name: ClassVar[str] = "rate"
 
     def __init__(self, rule: RateRule, shared: Shared | None = None) -> None:
         self._shared = shared
-        self._level = 1.0
+        self._level = self._part = 1.0
         self._members = 1
         """Who share the limits, when the soft one was last cut to a share of it."""
         self._hard = None if rule.hard_per_s is None or shared else Bucket(rule.hard_per_s, rule.burst)
@@ -169,7 +169,17 @@ class RateLimit:
 
     def tune(self, level: float, now: float) -> None:
         """Open this share of both rates from monotonic second ``now`` on."""
-        self._level, self._longest_s = level, inf if level >= 1.0 else RE_ASK_S
+        self._level = level
+        self._open(now)
+
+    def portion(self, part: float, now: float) -> None:
+        """Go by this part of both rates from monotonic second ``now`` on: the rest is other processes'."""
+        self._part = part
+        self._open(now)
+
+    def _open(self, now: float) -> None:
+        level = self._level * self._part
+        self._longest_s = inf if level >= 1.0 else RE_ASK_S
         for bucket in (self._hard, self._soft):
             if bucket is not None:
                 bucket.tune(level, now)
@@ -180,7 +190,7 @@ class RateLimit:
         self._soft_waits, self._over_soft = rule.on_soft == "wait", False
         if shared is not None:
             shared.adopt(rule.hard_per_s or 0.0, rule.burst, now)
-        level = self._level / self._members
+        level = self._level * self._part / self._members
         self._hard = _adopted(self._hard, None if shared else rule.hard_per_s, rule.burst, level, now)
         self._soft = _adopted(self._soft, rule.soft_per_s, rule.burst, level, now)
 

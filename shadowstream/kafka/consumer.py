@@ -229,6 +229,13 @@ def _gates(
             )
     if gates is None:
         return {}
+    for topic in topics:
+        rate = settings.of(Lane.SHADOW).rate(commands.get(topic, topic))
+        if rate is not None and rate.by_partitions:
+            raise SetupError(
+                f"topic {topic!r}: its shadow rate goes by partitions, which a poll loop of your own does not tell of;"
+                " write `fleet: true` instead, or use Worker"
+            )
     return {topic: gates.gate(commands.get(topic, topic), _verdict(settings, topic), values_of) for topic in topics}
 
 

@@ -131,6 +131,7 @@ RATES = MappingProxyType(
         "warm_from": _of(RateRule, "warm_from", share),
         "joint": _of(RateRule, "joint_per_s", rate, null=True),
         "fleet": _of(RateRule, "fleet", flag, falls_back=False),
+        "by_partitions": _of(RateRule, "by_partitions", flag, falls_back=False),
         "dry_run": _of(RateRule, "dry_run", flag),
     }
 )
@@ -142,6 +143,7 @@ DEFAULT_RATES = MappingProxyType(
         "warm_up": RATES["warm_up"],
         "warm_from": RATES["warm_from"],
         "fleet": RATES["fleet"],
+        "by_partitions": RATES["by_partitions"],
         "dry_run": RATES["dry_run"],
     }
 )

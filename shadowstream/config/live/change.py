@@ -18,7 +18,7 @@ __all__ = ["Change", "refused", "taken"]
 
 LIVE: Final = frozenset({"rate_limit", "default_rate_limit", "multi_key_rate_limit_v2", "resilience"})
 """Sections whose changes a running process goes by."""
-AT_START: Final = frozenset({"joint", "timeout"})
+AT_START: Final = frozenset({"by_partitions", "joint", "timeout"})
 """Fields of them that it goes by only from its start."""
 
 

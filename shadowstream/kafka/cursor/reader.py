@@ -106,6 +106,10 @@ class Cursor:
         for crew in self._parts.crews.values():
             crew.engine.regate()
 
+    def places(self) -> list[Place]:
+        """Return the partitions that are read now; called from any thread."""
+        return list(self._windows)
+
     def begin(self) -> None:
         """Join the group.
 

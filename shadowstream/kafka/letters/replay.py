@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message as RawMessage
 
-    from shadowstream.config import LaneSettings, Settings
+    from shadowstream.config import LaneSettings, RateRule, Settings
     from shadowstream.kafka.letters.box import Box
     from shadowstream.kafka.letters.letter import Letter
     from shadowstream.kafka.letters.reading import Span
@@ -354,6 +354,14 @@ class Replay:
 
 
 def _limits(ours: LaneSettings) -> Gates:
-    """Return the lane's limits; whether a run may go on is asked when its messages are handled."""
+    """Return the lane's limits; whether a run may go on is asked when its messages are handled.
+
+    So is which part of a rate is whose: a replay goes by the whole.
+    """
     fleet = None if ours.fleet is None else replace(ours.fleet, lease=False)
-    return Gates(replace(ours, fleet=fleet), Listeners())
+    rates = {command: _whole(rate) for command, rate in ours.rates.items()}
+    return Gates(replace(ours, fleet=fleet, rates=rates, default_rate=_whole(ours.default_rate)), Listeners())
+
+
+def _whole(rate: RateRule | None) -> RateRule | None:
+    return None if rate is None else replace(rate, by_partitions=False)

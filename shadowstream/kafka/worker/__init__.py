@@ -3,7 +3,8 @@
 ==============  ====================================================
 ``front``       `Worker`: what users meet
 ``assembly``    puts one lane together, once
-``live``        lets a running lane go by changes of its configuration
+``live``        what goes on beside a lane: it goes by changes of its configuration
+``portions``    which part of a limit is this process's, by partitions
 ``beginning``   where a lane begins in partitions that are given to it
 ``places``      what brokers say of partitions
 ``supervisor``  one process per lane under one command

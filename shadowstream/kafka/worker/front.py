@@ -16,7 +16,7 @@ from shadowstream.kafka.clients import QUIET, logger_of, missing_topics, produce
 from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
-from shadowstream.kafka.worker.live import watcher_of
+from shadowstream.kafka.worker.live import portions_of, watcher_of
 from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, pair_of, watch_parent
 from shadowstream.lane import Lane
 
@@ -235,7 +235,8 @@ class Worker:
             guard = Guard(ours.guard, board, listeners)
         cursor = assemble(self.settings, lane, registrations, listeners, guard=guard)
         watcher = watcher_of(self.settings, lane, cursor, registrations, listeners)
-        return cursor, [each for each in (watcher, pulse, guard) if each is not None]
+        portions = portions_of(ours, cursor, registrations) if lane is Lane.SHADOW else None
+        return cursor, [each for each in (watcher, pulse, guard, portions) if each is not None]
 
 
 def _run(cursor: Cursor, around: Iterable[AbstractContextManager[object]]) -> None:

@@ -9,7 +9,7 @@
 ``guard``             what shadow may do while normal suffers (`Guard`, `Share`), by normal's vitals (`Pulse`)
 ``breaker``           healthy enough: window, permits, generation; pybreaker for the world (`Breaker`)
 ``keys``              how fast for each user, each promotion (`KeyedLimit`), and the gate behind it (`KeyedGate`)
-``chain``             cap, breaker and rate folded into one gate: check all, then take (`Chain`)
+``chain``             guard, cap, breaker and rate folded into one gate: check all, then take (`Chain`)
 ``gates``             all gates of one lane, one state for each command (`Gates`)
 ``guarded``           a command's gate around any call, in either lane (`Guarded`)
 ``notes``             what is noted of such calls until it is announced

@@ -18,8 +18,8 @@ The map, from the roof down; imports go downwards only::
     fcst/         the stress test: load, watch, verdict, the demo
     kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets, rounds, letters
     metrics/      turns events into numbers
-    gate/         may this message go on? rate, breaker, cap, keys, chain
-    config/       frozen settings; shadow.* over normal; explain
+    gate/         may this message go on? rate, breaker, cap, keys, guard, fleet, chain
+    config/       frozen settings; shadow.* over normal; live changes; explain
     headers.py    the mark on the wire
     events.py     frozen facts the rooms announce
     lane.py       the one signal

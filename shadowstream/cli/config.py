@@ -7,8 +7,9 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from shadowstream.cli.app import commands_of
 from shadowstream.cli.options import DEFAULT_FILE, default_file, described, settings_in_force, write
-from shadowstream.config import Explanation, differences, examine, explain, lint
+from shadowstream.config import Explanation, differences, examine, explain, lint, unused
 from shadowstream.errors import Problem, SetupError
 from shadowstream.kafka import usable
 from shadowstream.lane import Lane
@@ -43,9 +44,10 @@ ABOUT_LINT = """Report what loads and is probably not meant.
 
 Limits that shadow has by fallback (what is behind them may see twice as much), sinks of both lanes in one place, rules
 of shadow's alone, limits that admit nothing, soft rates above hard ones, fields without effect, and values of the file
-that the environment says otherwise.
+that the environment says otherwise. With --app also rules of commands that no handler and no decorated function goes by.
 
     shadowstream config lint shadowstream.yaml
+    shadowstream config lint shadowstream.yaml --app app:worker
     shadowstream config lint shadowstream.yaml --json    # {"ok": ..., "remarks": [...], "warnings": [...]}
 
 Exit codes: 0 nothing to remark, 1 remarks, or problems in normal's part, 2 wrong usage."""
@@ -88,6 +90,7 @@ def add_parser(subparsers: Any) -> None:  # noqa: ANN401 - argparse keeps the ty
     why.add_argument("--live", action="store_true", help="with what is laid over it while a test runs, from Redis")
     look = described(actions, "lint", "report what loads and is probably not meant", ABOUT_LINT)
     look.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
+    look.add_argument("--app", metavar="APP", help="module:name of the worker: also report rules that nothing goes by")
     compare = described(actions, "diff", "say in what lanes, or two files, differ", ABOUT_DIFF)
     compare.add_argument("file", nargs="?", metavar="FILE", help=f"the configuration (default: {DEFAULT_FILE})")
     compare.add_argument("other", nargs="?", metavar="OTHER", help="another one, to compare one lane of both")
@@ -160,6 +163,8 @@ def _lint(args: argparse.Namespace) -> int:
     if found.settings is None:
         return _failed("\n".join(map(str, found.problems)), FOUND_EXIT)
     remarks, warnings = lint(found.settings), found.settings.warnings
+    if args.app:
+        remarks += unused(found.settings, commands_of(args.app))
     some = bool(remarks or warnings)
     if args.json:
         write(json.dumps({"ok": not some, "remarks": list(map(asdict, remarks)), "warnings": warnings}, indent=2))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
+from shadowstream.cli.app import worker_of
 from shadowstream.cli.options import described
-from shadowstream.errors import SetupError
-from shadowstream.kafka import Worker, usable
+from shadowstream.kafka import usable
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -51,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ["SHADOWSTREAM_CONFIG"] = args.config
     if args.metrics_port is not None:
         os.environ["SHADOWSTREAM__WORKER__METRICS_PORT"] = str(args.metrics_port)
-    worker = _loaded(args.app)
+    worker = worker_of(args.app)
     if args.strict:
         usable(worker.settings.of(Lane.SHADOW))
     worker.run(lanes=args.lane, fail_fast=args.fail_fast, hooks=_watched)
@@ -65,19 +63,3 @@ def _watched(lane: LaneSettings) -> Iterable[Hook]:
     from shadowstream.metrics import watched
 
     return watched(lane.worker.metrics_port, lane.worker.metrics_address)
-
-
-def _loaded(app: str) -> Worker:
-    """Import ``module:name`` from the working directory or the installed packages."""
-    module_name, _, name = app.partition(":")
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
-            raise
-        raise SetupError(f"no module named {error.name!r}; APP is module:name, looked up from here") from error
-    worker = getattr(module, name or "worker", None)
-    if not isinstance(worker, Worker):
-        raise SetupError(f"{module_name} has no shadowstream.Worker named {name or 'worker'!r}")
-    return worker

@@ -24,7 +24,7 @@ from shadowstream.config.model import (
     WorkerSettings,
 )
 from shadowstream.config.resolve import Explanation, FieldExplanation, explain
-from shadowstream.config.review import Difference, differences, lint
+from shadowstream.config.review import Difference, differences, lint, unused
 
 __all__ = [
     "BreakerRule",
@@ -50,4 +50,5 @@ __all__ = [
     "explain",
     "lint",
     "load",
+    "unused",
 ]

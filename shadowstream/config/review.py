@@ -17,11 +17,11 @@ from shadowstream.errors import Problem, SetupError
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from shadowstream.config.model import Settings
 
-__all__ = ["Difference", "differences", "lint"]
+__all__ = ["Difference", "differences", "lint", "unused"]
 
 NORMAL, SHADOW = (Lane.NORMAL,), (Lane.SHADOW,)
 LIMITS: Final = MappingProxyType(
@@ -84,6 +84,28 @@ def lint(settings: Settings) -> tuple[Problem, ...]:
         for remarks in (_doubled, _of_shadow_alone, _closed, _without_effect, _one_place)
         for remark in remarks(layers, section)
     ) + tuple(_never_read(layers))
+
+
+def unused(settings: Settings, commands: Collection[str]) -> tuple[Problem, ...]:
+    """Return the rules that none of these commands goes by.
+
+    Raises:
+        SetupError: the settings were built by hand, so nobody knows what was written.
+    """
+    layers = _layers(settings)
+    return tuple(
+        _unused(given, name, commands)
+        for section in ("rate_limit", "multi_key_rate_limit_v2", "resilience")
+        for name in layers.names(section, (*NORMAL, *SHADOW))
+        for given in [layers.rule(section, name, (*NORMAL, *SHADOW))]
+        if name not in commands and given is not None
+    )
+
+
+def _unused(given: Given, name: str, commands: Collection[str]) -> Problem:
+    near = get_close_matches(name, commands, n=1)
+    cure = f"Did you mean `{near[0]}`?" if near else "Remove it, unless a call is guarded by it in a block."
+    return _remark(given, "is a rule of a command that no handler and no decorated function goes by", cure)
 
 
 def differences(before: Settings, after: Settings, lanes: tuple[Lane, Lane]) -> tuple[Difference, ...]:

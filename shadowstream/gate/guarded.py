@@ -57,6 +57,8 @@ class Guarded:
             hooks = [*hooks, pulse]
         listeners = Listeners(hooks)
         self.clock = clock
+        self.commands: set[str] = set()
+        """Those of decorated functions; a block says its own only when it is entered."""
         self._doors = {Lane.NORMAL: _Doors(Gates(settings.normal, listeners), settings.normal, self._asked_first)}
         if settings.shadow is not None:
             guard = None if settings.normal.guard is None else Guard(settings.normal.guard, board, listeners, clock)
@@ -235,6 +237,7 @@ class Call:
                 f" with `with guarded({self._command!r}):` inside it"
             )
         named = self._naming(function)
+        self._guarded.commands.add(self._command)
         guarded, command, wait_s = self._guarded, self._command, self._wait_s
 
         @wraps(function)

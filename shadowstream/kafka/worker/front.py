@@ -155,6 +155,11 @@ class Worker:
         if missing := missing_topics(client, self.topics(), PREFLIGHT_S):
             raise BrokerError(f"topics do not exist: {', '.join(missing)}; create them, or run without --fail-fast")
 
+    @property
+    def commands(self) -> frozenset[str]:
+        """The commands whose rules the handlers go by."""
+        return frozenset(each.command for each in self._registrations.values())
+
     def topics(self) -> list[str]:
         """Return the Kafka topics that the handlers read, retry topics among them, and that copies are written to."""
         names: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -156,3 +157,46 @@ def test_diff_of_a_lane_that_is_off_says_why_and_normal_alone_can_be_compared(ru
 def test_a_lane_without_a_second_file_is_wrong_usage(run, capsys):
     assert run("", "diff", "c.yaml", "--lane", "shadow") == 2
     assert "--lane is for two files" in capsys.readouterr().err
+
+
+APP = """
+import shadowstream as ss
+settings = ss.load("c.yaml", environ={})
+worker = ss.Worker(settings)
+guarded = ss.Guarded(settings)
+
+@worker.handles("t", command="voucher.claim")
+def claim(message): ...
+
+@guarded("voucher.use")
+def use(): ...
+"""
+RULES = """
+topics: {t: {}}
+rate_limit: {voucher.claim: {hard: 5/s}, shadow.voucher.clam: {hard: 1/s}}
+resilience: {voucher.use: {}, voucher.old: {}}
+"""
+
+
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    yield lambda text: (tmp_path / "app_of_lint.py").write_text(text)
+    sys.modules.pop("app_of_lint", None)
+
+
+def test_rules_that_nothing_of_the_app_goes_by_are_reported_with_the_near_one(run, app, capsys):
+    app(APP)
+    assert run(RULES, "lint", "c.yaml", "--json", "--app", "app_of_lint:worker") == 1
+    remarks = json.loads(capsys.readouterr().out)["remarks"]
+    found = {each["key"]: each["cure"] for each in remarks if "goes by" in each["message"]}
+    assert list(found) == ["rate_limit shadow.voucher.clam", "resilience voucher.old"]
+    assert found["rate_limit shadow.voucher.clam"] == "Did you mean `voucher.claim`?"
+
+
+@pytest.mark.parametrize(("text", "told"), [(None, "no module named"), ("worker = 1", "neither a shadowstream.Worker")])
+def test_an_app_that_is_none_is_said_with_the_cure(run, app, text, told):
+    if text is not None:
+        app(text)
+    with pytest.raises(SetupError, match=told):
+        run(RULES, "lint", "c.yaml", "--app", "app_of_lint" if text else "no_such_app")

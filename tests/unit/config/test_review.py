@@ -181,7 +181,7 @@ resilience: {voucher.use: {}, voucher.old: {}}
 @pytest.fixture
 def app(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
-    yield lambda text: (tmp_path / "app_of_lint.py").write_text(text)
+    yield (tmp_path / "app_of_lint.py").write_text
     sys.modules.pop("app_of_lint", None)
 
 

@@ -44,7 +44,7 @@ ABOUT_LINT = """Report what loads and is probably not meant.
 
 Limits that shadow has by fallback (what is behind them may see twice as much), sinks of both lanes in one place, rules
 of shadow's alone, limits that admit nothing, soft rates above hard ones, fields without effect, and values of the file
-that the environment says otherwise. With --app also rules of commands that no handler and no decorated function goes by.
+that the environment says otherwise. With --app also rules that no handler and no decorated function goes by.
 
     shadowstream config lint shadowstream.yaml
     shadowstream config lint shadowstream.yaml --app app:worker

@@ -8,6 +8,8 @@ holds the lane up. It is the leader/followers pattern with two: Schmidt et al., 
 
 Traps:
 
+* A hand that always finds something to carry must hear of a stop too, or a lane under load never ends
+  (``test_a_stop_is_heard_while_messages_come_without_end``).
 * What polling raises must end the lane, whoever polled
   (``test_what_polling_raises_ends_the_lane_though_a_hand_polled``).
 * What a hand has polled is its own before it can be relieved, or the owner's next batch overtakes it

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from shadowstream.kafka.cursor.parts import Beginning, Parts, Place
     from shadowstream.kafka.engine.settling import ByHand
     from shadowstream.kafka.strands import Crew
+    from shadowstream.kafka.strands.hands import Leader
 
 __all__ = ["Cursor"]
 
@@ -132,9 +133,13 @@ class Cursor:
         pieces = self._deal(batch, topic if leader is not None else "")
         if leader is not None and pieces:
             # Taken while the hand still has the helm: whoever polls after it must find them before his own.
-            helm = Helm(lambda: leader.taken(self._deal(self._fetched(), topic)), self._now, self._parts.back)
+            helm = Helm(lambda: self._led(leader, topic), self._now, self._parts.back)
             leader.lead(pieces, helm)
             helm.wait()
+
+    def _led(self, leader: Leader, topic: str) -> list[Piece]:
+        """Do one round for the hand that has the helm; nothing when the lane is to end, also while messages come on."""
+        return [] if self._asked_to_stop.is_set() else leader.taken(self._deal(self._fetched(), topic))
 
     def _deal(self, batch: list[RawMessage], kept: str = "") -> list[Piece]:
         """Hand a batch over, commit and announce what is due; returns one topic's pieces that are not handed over."""

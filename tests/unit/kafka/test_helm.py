@@ -9,6 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from confluent_kafka import Message as RawMessage
 
 from shadowstream.errors import BrokerError
 from shadowstream.kafka.cursor.helm import RELIEF_S, Helm
@@ -18,8 +19,6 @@ from tests.waiting import DEADLINE_S, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from confluent_kafka import Message as RawMessage
 
 
 class Watched(Client):
@@ -68,6 +67,15 @@ def running(rig: Rig) -> Iterator[list[BrokerError]]:
         assert not owner.is_alive()
 
 
+class Endless(Watched):
+    """A client that has another message a moment after the last one."""
+
+    def poll(self, timeout: float) -> RawMessage | None:
+        time.sleep(0.002)
+        self.log.append(RawMessage(topic="t", partition=0, offset=len(self.polled_by), value=b"v"))
+        return super().poll(timeout)
+
+
 @pytest.fixture
 def client() -> Watched:
     return Watched()
@@ -110,6 +118,14 @@ def test_what_polling_raises_ends_the_lane_though_a_hand_polled(client: Watched)
         rig.lay_out(2)
         until(lambda: raised)
     assert str(raised[0]) == "the brokers are gone"
+    assert client.closed
+
+
+def test_a_stop_is_heard_while_messages_come_without_end() -> None:
+    rig = Rig(client := Endless())
+    rig.door.set()
+    with running(rig):
+        until(lambda: len(client.polled_by) > 100 and client.polled_by[-1].name == "normal-t-0")
     assert client.closed
 
 

@@ -174,7 +174,7 @@ def use(): ...
 RULES = """
 topics: {t: {}}
 rate_limit: {voucher.claim: {hard: 5/s}, shadow.voucher.clam: {hard: 1/s}}
-resilience: {voucher.use: {}, voucher.old: {}}
+resilience: {voucher.use: {window: 10}, voucher.old: {window: 10}}
 """
 
 

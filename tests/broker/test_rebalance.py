@@ -245,7 +245,7 @@ class _Alone(threading.Thread):
 def _alone(rig: Rig, topic: str, settings: ss.Settings) -> _Alone:
     worker = rig.worker(settings, "normal")
     worker.handles(topic)(lambda _: None)
-    return _Alone(worker._assembled(Lane.NORMAL))
+    return _Alone(worker._assembled(Lane.NORMAL)[0])
 
 
 def test_close_ends_although_a_handler_never_returns(rig: Rig) -> None:

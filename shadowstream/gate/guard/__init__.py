@@ -8,7 +8,7 @@
 ``share``   what the level leaves of a command's calls, and what normal leaves (`Share`)
 ==========  =====================================================================================
 
-Nothing here touches normal: it writes a small file, twice a second, and never reads anything of shadow's. Traps:
+Nothing here touches normal: it writes a small file, four times a second, and never reads anything of shadow's. Traps:
 
 * A file that is half-written would be read as another's vitals: it is put in place whole
   (``test_vitals_are_read_whole_however_often_they_are_written``).

@@ -1,4 +1,4 @@
-"""Takes the normal lane's vitals: listens to what it announces, and writes them down twice a second."""
+"""Takes the normal lane's vitals: listens to what it announces, and writes them down four times a second."""
 
 from __future__ import annotations
 

@@ -85,7 +85,6 @@ class Board:
         try:
             home.mkdir(mode=0o700, exist_ok=True)
             found = home.lstat()
-            _tidied(home)
         except OSError as error:
             raise SetupError(
                 f"normal's vitals cannot be kept in {home} ({error}); set TMPDIR to another place"
@@ -94,6 +93,8 @@ class Board:
             raise SetupError(
                 f"{home} is open to others, who could tell shadow that normal is well; remove it, or set TMPDIR"
             )
+        # Not before it is known whose it is: another's files would be removed.
+        _tidied(home)
         return cls(home / f"{service}.{pair}.vitals")
 
     def write(self, vitals: Vitals) -> None:
@@ -117,8 +118,8 @@ class Board:
 
 def _tidied(home: Path) -> None:
     """Remove what processes that were killed have left behind."""
-    for each in home.iterdir():
-        with suppress(OSError):
+    with suppress(OSError):
+        for each in home.iterdir():
             if time.time() - each.stat().st_mtime > LEFT_BEHIND_S:
                 each.unlink()
 

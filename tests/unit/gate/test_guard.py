@@ -162,9 +162,12 @@ def test_the_folder_is_the_user_s_own_or_it_is_refused(tmp_path: Path, monkeypat
     os.utime(left, (0, 0))
     Board.of("voucher", "7")
     assert not left.exists(), "what a killed process left behind"
+    left.touch()
+    os.utime(left, (0, 0))
     home.chmod(0o777)
     with pytest.raises(SetupError, match="could tell shadow that normal is well"):
         Board.of("voucher", "7")
+    assert left.exists(), "nothing is removed where somebody else may be at home"
 
 
 def test_where_no_folder_can_be_made_it_is_refused_with_the_cure(

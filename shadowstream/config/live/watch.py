@@ -8,7 +8,6 @@ point to another file (as mounted secrets and config maps do). Traps:
 * What is wrong is said once, and not with every look (``test_what_is_wrong_is_told_once``).
 * A mistake in shadow's part keeps shadow where it is, and normal goes on with its own part: normal waits for nothing of
   shadow's (``test_a_mistake_of_shadows_does_not_keep_normal_from_its_change``).
-* The thread begins with `start`, for threads do not come along into a process that is forked.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from shadowstream.config.document import Findings, content_of
+from shadowstream.config.live.beside import Beside
 from shadowstream.config.live.change import Change, refused, taken
 from shadowstream.config.load import examine, version_of
 from shadowstream.errors import SetupError
@@ -25,8 +25,6 @@ from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from shadowstream.config.model import LaneSettings, Origin, Settings
 
@@ -41,7 +39,7 @@ LOOK_S: Final = 0.5
 """How often the file is read."""
 
 
-class Watcher:
+class Watcher(Beside):
     """Watches what settings were loaded from, for the lanes of one process.
 
     ``lanes`` are told of settings that are right, and may refuse them by a `SetupError`; ``tell`` hears what came of
@@ -50,6 +48,7 @@ class Watcher:
     """
 
     def __init__(self, settings: Settings, lanes: Mapping[Lane, Adopt], tell: Tell) -> None:
+        super().__init__("config-watch")
         self._origin: Origin | None = settings.origin
         self._lanes, self._tell = lanes, tell
         self._last = dict.fromkeys(lanes, settings)
@@ -62,33 +61,14 @@ class Watcher:
         self._live: Mapping[str, object] | None = None
         """What is laid over shadow's part."""
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Look from now on, in a thread; a second time changes nothing."""
-        if (self._thread is None or not self._thread.is_alive()) and self._origin is not None:
-            for lane in self._lanes:
-                self._tell(lane, self._origin.version, self._numbers[lane], True)  # noqa: FBT003 - a Callable has no keywords
-            self._thread = threading.Thread(target=self._go_on, name="config-watch", daemon=True)
-            self._thread.start()
-
-    def end(self) -> None:
-        """Look no more."""
-        self._ended.set()
-        if self._thread is not None and self._thread.is_alive():
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        """Look inside the block."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Look no more."""
-        self.end()
+        """Tell what is gone by, and look from now on; settings without a file are not looked for."""
+        if self._origin is None or self._running() or self._ended.is_set():
+            return
+        for lane in self._lanes:
+            self._tell(lane, self._origin.version, self._numbers[lane], True)  # noqa: FBT003 - a Callable has no keywords
+        super().start()
 
     def _go_on(self) -> None:
         while not self._ended.wait(LOOK_S):

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from shadowstream.config.live import Beside
 from shadowstream.events import Guarding
 from shadowstream.gate.guard.level import Level
-from shadowstream.gate.guard.vitals import running
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from shadowstream.config.model import GuardSettings
     from shadowstream.events import Listeners
@@ -29,7 +26,7 @@ log = logging.getLogger("shadowstream.gate")
 TICK_S: Final = 0.5
 
 
-class Guard:
+class Guard(Beside):
     """The guard of one process's shadow lane: gates read ``level``, which is one number and needs no lock."""
 
     def __init__(
@@ -39,6 +36,7 @@ class Guard:
         hooks: Listeners,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("guard")
         self._board, self._hooks, self._now = board, hooks, now
         self._level = Level(objectives)
         # Nothing is known of normal yet, and shadow fails closed; the first tick comes at once.
@@ -49,31 +47,6 @@ class Guard:
         self.ticks = 0
         """How often it has looked: whoever goes by the level looks at it again when this has changed."""
         self._said = ""
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Look from now on; a second time changes nothing."""
-        if not (running(self._thread) or self._ended.is_set()):
-            self._thread = threading.Thread(target=self._go_on, name="guard", daemon=True)
-            self._thread.start()
-
-    def end(self) -> None:
-        """Look no more."""
-        self._ended.set()
-        if self._thread is not None and running(self._thread):
-            self._thread.join()
-
-    def __enter__(self) -> Self:
-        """Look inside the block."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Look no more."""
-        self.end()
 
     def tick(self) -> None:
         """Look once."""

@@ -8,14 +8,13 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
+from shadowstream.config.live import Beside
 from shadowstream.events import Called, Carried, Lagging, Outcome, Rebalanced
-from shadowstream.gate.guard.vitals import Vitals, running
+from shadowstream.gate.guard.vitals import Vitals
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
-    from typing import Self
 
     from shadowstream.events import Event
     from shadowstream.gate.guard.vitals import Board, Memo
@@ -40,10 +39,11 @@ LAG_S: Final = 5.0
 """What the growth of the lag is taken over."""
 
 
-class Pulse:
+class Pulse(Beside):
     """A hook of the normal lane: counts its calls, and tells how it is."""
 
     def __init__(self, board: Board | Memo, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__("guard-pulse")
         self._board, self._now = board, now
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, str, int, int, tuple[float, ...]]] = deque()
@@ -51,32 +51,11 @@ class Pulse:
         self._lags: dict[Place, int] = {}
         self._sums: deque[tuple[float, int]] = deque()
         """The sum of all lags, by when."""
-        self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Write vitals down from now on; a second time changes nothing."""
-        if not (running(self._thread) or self._ended.is_set()):
-            self._thread = threading.Thread(target=self._go_on, name="guard-pulse", daemon=True)
-            self._thread.start()
 
     def end(self) -> None:
-        """Write no more."""
-        self._ended.set()
-        if self._thread is not None and running(self._thread):
-            self._thread.join()
+        """Write no more, and take away what was written."""
+        super().end()
         self._board.remove()
-
-    def __enter__(self) -> Self:
-        """Write vitals down inside the block."""
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Write no more."""
-        self.end()
 
     def on(self, event: Event) -> None:
         """Take note of one fact, if it is normal's."""

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any
 from shadowstream.errors import SetupError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping
 
-__all__ = ["Board", "Memo", "Vitals", "running"]
+__all__ = ["Board", "Memo", "Vitals"]
 
 LARGEST = 1_000_000
 """Bytes of a file that are read at most."""
@@ -122,8 +121,3 @@ def _tidied(home: Path) -> None:
         for each in home.iterdir():
             if time.time() - each.stat().st_mtime > LEFT_BEHIND_S:
                 each.unlink()
-
-
-def running(thread: threading.Thread | None) -> bool:
-    """Tell whether a thread runs here: one that was begun before a fork did not come along."""
-    return thread is not None and thread.is_alive()

@@ -9,19 +9,17 @@ parts of all processes add up to the whole, and a topic that is partitioned by w
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaException
 
+from shadowstream.config.live import Beside
 from shadowstream.kafka.clients import logger_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from confluent_kafka import Producer as RawProducer
 
@@ -40,7 +38,7 @@ TOTALS_S: Final = 60.0
 ANSWER_S: Final = 5.0
 
 
-class Portions:
+class Portions(Beside):
     """Tells a lane's gates the part of each command's limit that is theirs.
 
     ``topics`` are the Kafka topics of each command, ``places`` the partitions that are read here by now, ``totals``
@@ -55,6 +53,7 @@ class Portions:
         tell: Tell,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("portions")
         self._topics = {command: frozenset(of) for command, of in topics.items()}
         self._places, self._ask, self._tell, self._now = places, totals, tell, now
         self._totals: Mapping[str, int] = {}
@@ -62,20 +61,6 @@ class Portions:
         self._gone_by: dict[str, float] = dict.fromkeys(self._topics, 0.0)
         self._more: dict[str, tuple[float, float]] = {}
         """Parts that are larger than what is gone by, and since when they are seen."""
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._go_on, name="portions", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Look inside the block."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Look no more."""
-        self._ended.set()
-        self._thread.join()
 
     def look(self) -> None:
         """Look once, and tell what is to be gone by from now on, if that is something else."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shadowstream.config import LaneSettings, MarkSettings, Settings
-from shadowstream.config.live import Watcher
+from shadowstream.config.live import Beside, Watcher
 from shadowstream.config.live.watch import LOOK_S
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane
@@ -223,3 +223,39 @@ def test_a_look_that_fails_is_not_the_last_one(follower, written, monkeypatch, c
         written(SECOND)
         until(lambda: len(one.settings) == 2)
     assert "config_watch_failed" in caplog.text
+
+
+class Looks(Beside):
+    """Something that goes on beside: it counts its beginnings."""
+
+    def __init__(self) -> None:
+        super().__init__("looks")
+        self.begun = 0
+
+    def _go_on(self) -> None:
+        self.begun += 1
+        self._ended.wait()
+
+
+def test_what_goes_on_beside_begins_once_and_not_again_after_its_end():
+    one = Looks()
+    with one:
+        one.start()
+        until(lambda: one.begun)
+    one.start()
+    assert one.begun == 1
+
+
+def test_what_goes_on_beside_goes_on_in_a_child_too():
+    with Looks() as one:
+        until(lambda: one.begun)
+        child = os.fork()
+        if not child:
+            try:
+                one.start()
+                until(lambda: one.begun == 2)
+                os._exit(7)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert one.begun == 1

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.capacity import PORT, read_calls, read_levels
 from benchmarks.figures import Row, phase, quantile
-from benchmarks.ground import outcome, say, started
-from benchmarks.lanes import SECOND, announced, read_samples
-from benchmarks.latency import GRACE_S, HEADSTART_S, greet, wait_for
+from benchmarks.ground import say, started
+from benchmarks.lanes import SECOND, read_samples
+from benchmarks.latency import GRACE_S, greet, together, wait_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ OBJECTIVE_MS: Final = 50
 CONCURRENCY: Final = 64
 CALM_S: Final = 8.0
 LEFT_OUT_S: Final = 2.0
-LANES, OURS = "benchmarks.lanes", "benchmarks.capacity"
+OURS: Final = "benchmarks.capacity"
 GUARD: Final = {"p99": f"{OBJECTIVE_MS}ms"}
 
 
@@ -72,17 +72,8 @@ def run(ground: Ground, name: str, seconds: float, guard: dict[str, Any] | None)
 
 def generated(settings: Path, topic: str, folder: Path, seconds: float) -> tuple[int, dict[str, Any]]:
     """Send the load, and the flood after a while; returns when it began, and what they say of themselves."""
-    plans = {"load": (0.0, CALM_S + seconds, NORMAL), "flood": (CALM_S, seconds, FLOOD)}
-    with ExitStack() as stack:
-        running = {
-            role: stack.enter_context(started(LANES, role, settings, topic, folder, *plan, capture=True))
-            for role, plan in plans.items()
-        }
-        for role, process in running.items():
-            wait_for(folder / f"{role}-ready", process)
-        begin = time.monotonic_ns() + int(HEADSTART_S * SECOND)
-        announced(folder, begin)
-        return begin, {role: outcome(process) for role, process in running.items()}
+    roles = {"load": (0.0, CALM_S + seconds, NORMAL), "flood": (CALM_S, seconds, FLOOD)}
+    return together(settings, topic, folder, roles)
 
 
 def schedule(begin: int, from_s: float, to_s: float) -> range:

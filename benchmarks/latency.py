@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from benchmarks.ground import Ground
 
-__all__ = ["measured", "wait_for"]
+__all__ = ["measured", "together", "wait_for"]
 
 MODULE: Final = "benchmarks.lanes"
 RATE: Final = 500
@@ -115,6 +115,13 @@ def generated(settings: Path, plan: Plan, topic: str, folder: Path) -> tuple[int
     roles = {"load": (0.0, third * plan.thirds, RATE), "flood": (third, third, RATE * plan.times)}
     if not plan.times:
         del roles["flood"]
+    return together(settings, topic, folder, roles)
+
+
+def together(
+    settings: Path, topic: str, folder: Path, roles: dict[str, tuple[float, float, int]]
+) -> tuple[int, dict[str, Any]]:
+    """Run generators from one moment on, each after so long, for so long, at so many a second; returns the same."""
     with ExitStack() as stack:
         running = {
             role: stack.enter_context(started(MODULE, role, settings, topic, folder, *what, capture=True))

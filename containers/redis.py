@@ -18,7 +18,9 @@ class RedisContainer(OwnedContainer):
         super().__init__(image or ensure_redis_image(), port=CLIENT_PORT, host_network=host_network)
         bind = LOOPBACK if host_network else "0.0.0.0"  # noqa: S104 - inside the container
         listen = ["--bind", bind, "--port", str(self.inner_port), "--protected-mode", "no"]
-        self.with_command(["redis-server", *listen, "--save", "", "--appendonly", "no"])
+        nothing_kept = ["--save", "", "--appendonly", "no"]
+        # So that a test may have it load its data anew, which `DEBUG RELOAD` does.
+        self.with_command(["redis-server", *listen, *nothing_kept, "--enable-debug-command", "yes"])
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from redis import Redis
+from redis import BusyLoadingError, Redis
 
 from containers.redis import RedisContainer
 from shadowstream.config.model import FleetSettings, RateRule
@@ -188,9 +189,36 @@ def test_a_shared_limit_that_is_raised_and_lowered_gives_no_burst_and_is_gone_by
     assert went_by(RATE, 1.0) <= 400 * 1.0 + HELD[0]
 
 
+def begin_loading(server: Redis) -> None:
+    """Let the server read its data set anew, slowly, until it is healed; it answers nothing else meanwhile."""
+    # Values that cannot be compressed: between them the server looks at what its clients want.
+    server.mset({f"ballast:{number}": os.urandom(2048) for number in range(4000)})
+    server.config_set("loading-process-events-interval-bytes", 1024)
+    server.config_set("key-load-delay", 20_000)
+    asking = server.connection_pool.make_connection()
+    asking.connect()
+    asking.send_command("DEBUG", "RELOAD")
+    until(lambda: loading(server))
+
+
+def loading(server: Redis) -> bool:
+    try:
+        server.ping()
+    except BusyLoadingError:
+        return True
+    return False
+
+
+def end_loading(server: Redis) -> None:
+    server.config_set("key-load-delay", 0)
+    until(lambda: not loading(server))
+    server.delete(*server.keys("ballast:*"))
+
+
 BREAKS: dict[str, tuple[Callable[[Redis], object], Callable[[Redis], object]]] = {
     "READONLY": (lambda server: server.replicaof("127.0.0.1", "1"), lambda server: server.replicaof("NO", "ONE")),
     "OOM": (lambda server: server.config_set("maxmemory", 1), lambda server: server.config_set("maxmemory", 0)),
+    "LOADING": (begin_loading, end_loading),
     "slow": (lambda server: server.client_pause(60_000, all=False), lambda server: server.client_unpause()),
 }
 

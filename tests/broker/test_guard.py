@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import shadowstream as ss
@@ -76,3 +77,27 @@ def test_shadow_stands_still_while_normal_is_slow_and_goes_on_after_it(rig: Rig)
         eventually(lambda: handled[Lane.SHADOW] == ["s1", "s2"], "normal is calm again")
     eventually(lambda: len(set(handled[Lane.NORMAL])) <= load.sent, "all that was sent")
     assert next(each for each in levels(rig) if each.why).why == "p99"
+
+
+def test_of_a_joint_limit_shadow_gets_what_normal_leaves(rig: Rig) -> None:
+    topic, waiting = rig.topic(), 200
+    rig.begin(topic)
+    settings = rig.settings({topic: {"concurrency": 8, "order": "none"}}, rate_limit={topic: {"joint": "50/s"}})
+    worker = rig.worker(settings)
+    seen = Counter[Lane]()
+    alone = [0]
+    """Normal messages since the last shadow one."""
+
+    @worker.handles(topic)
+    def handler(message: ss.Message) -> None:
+        seen[message.lane] += 1
+        alone[0] = 0 if ss.is_shadow() else alone[0] + 1
+
+    with worker:
+        with Load(rig, topic) as load:
+            eventually(lambda: seen[Lane.NORMAL] > 0, "normal begins")
+            rig.send(topic, range(waiting), MARKED)
+            eventually(lambda: alone[0] >= 200, "normal takes all of it")
+            assert seen[Lane.SHADOW] < waiting
+        eventually(lambda: seen[Lane.SHADOW] == waiting, "normal leaves it")
+        eventually(lambda: seen[Lane.NORMAL] == load.sent, "normal was never refused")

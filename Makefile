@@ -34,7 +34,7 @@ test: images ## Run every test: house, unit, and on real Kafka and Redis in cont
 	@$(BIN)/python -m pytest $(ARGS)
 
 unit: $(STAMP) ## Run the tests that need no container
-	@$(BIN)/python -m pytest tests/house tests/unit $(ARGS)
+	@$(BIN)/python -m pytest tests/house tests/unit tests/wires $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the house rules
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -17,10 +17,11 @@ The map, from the roof down; imports go downwards only::
     cli/          commands: parse, call one function, print
     fcst/         the stress test: load, watch, verdict, the demo
     kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets, rounds, letters
+    propagate/    the mark over other wires: HTTP servers and clients
     metrics/      turns events into numbers
     gate/         may this message go on? rate, breaker, cap, keys, guard, fleet, chain
     config/       frozen settings; shadow.* over normal; live changes; explain
-    headers.py    the mark on the wire
+    headers/      the mark on the wire
     events.py     frozen facts the rooms announce
     lane.py       the one signal
     errors.py     one tree of errors
@@ -34,10 +35,11 @@ what is kept for later is **parked**.
 from __future__ import annotations
 
 from shadowstream.config import Settings, load
-from shadowstream.errors import ConfigError, RefusedError, ShadowstreamError
+from shadowstream.errors import ConfigError, NotAllowedError, RefusedError, ShadowstreamError
 from shadowstream.gate import Guarded
 from shadowstream.kafka import Consumer, Message, Producer, Worker
 from shadowstream.lane import Lane, Mark, current, entered, is_shadow
+from shadowstream.propagate import Propagator
 
 __all__ = [
     "ConfigError",
@@ -46,7 +48,9 @@ __all__ = [
     "Lane",
     "Mark",
     "Message",
+    "NotAllowedError",
     "Producer",
+    "Propagator",
     "RefusedError",
     "Settings",
     "ShadowstreamError",

@@ -7,6 +7,7 @@
     ├── MarkError              a mark cannot be written as asked (also a ValueError)
     ├── SetupError             the program is put together wrongly: a handler, a lane, a topic (exit code 2)
     ├── BrokerError            the cluster cannot be reached, or a topic on it is missing (exit code 3)
+    ├── NotAllowedError        a shadow call to a place that the configuration does not list
     └── RefusedError           the shadow lane is off, or a gate said no where a value cannot say it
 
 A refusal inside a worker is a verdict, not an exception: it is the expected case.
@@ -16,7 +17,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["BrokerError", "ConfigError", "MarkError", "Problem", "RefusedError", "SetupError", "ShadowstreamError"]
+__all__ = [
+    "BrokerError",
+    "ConfigError",
+    "MarkError",
+    "NotAllowedError",
+    "Problem",
+    "RefusedError",
+    "SetupError",
+    "ShadowstreamError",
+]
 
 
 class ShadowstreamError(Exception):
@@ -58,6 +68,10 @@ class SetupError(ShadowstreamError):
 
 class BrokerError(ShadowstreamError):
     """The cluster cannot be reached, or a topic on it is missing."""
+
+
+class NotAllowedError(ShadowstreamError):
+    """A shadow call to a place that the configuration does not list."""
 
 
 class RefusedError(ShadowstreamError):

@@ -22,6 +22,7 @@ __all__ = [
     "CommitFailed",
     "Configured",
     "CopyFailed",
+    "Crossed",
     "Event",
     "GateLevel",
     "Guarding",
@@ -95,6 +96,20 @@ class Called(Event):
     """Gate decisions by name, as in `Carried`."""
     seconds: tuple[float, ...] = ()
     """How long each call took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crossed(Event):
+    """A request or call that is not plainly normal came in or went out over a wire other than Kafka."""
+
+    wire: str
+    """``http``, ``websocket``, ``grpc`` ..."""
+    way: str
+    """``in`` or ``out``."""
+    verdict: str
+    """``carried``, ``unmarked`` (out, by the configuration), ``stripped`` (in, at the edge) or ``refused``."""
+    reason: str = ""
+    """Why it was refused or stripped."""
 
 
 @dataclass(frozen=True, slots=True)

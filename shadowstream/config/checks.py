@@ -21,7 +21,7 @@ __all__ = ["Checks", "warnings"]
 
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,235}")
 """Kafka's own rule, less room for ``.shadow.parked`` after the name."""
-KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 PLACES = frozenset({"url", "uri", "dsn", "host", "hosts", "address", "endpoint", "path"})
 """Fields of a sink that say where it is: a shadow sink without the one that normal has leads nowhere."""
 LAST_PORT = 65535
@@ -89,7 +89,7 @@ class Checks:
         key_id, variable = entry.get("id"), entry.get("secret_env")
         if not isinstance(key_id, str) or not KEY_ID.fullmatch(key_id):
             message = (
-                "is missing" if key_id is None else f"is {said(key_id, 'id')}, not 1 to 64 letters, digits and ._-"
+                "is missing" if key_id is None else f"is {said(key_id, 'id')}, not 1 to 32 letters, digits and ._-"
             )
             self._add(Lane.NORMAL, item.place, f"{where} id", message, cure)
             key_id = ""

@@ -22,6 +22,7 @@ from shadowstream.config.model import (
     LaneSettings,
     MarkSettings,
     Origin,
+    PropagateSettings,
     RateRule,
     Route,
     Settings,
@@ -129,6 +130,7 @@ def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Prob
         shadow_problems=problems,
         warnings=tuple(text for lane in lanes for text in warnings(layers, lane, mark.trust)),
         fleet=_fleet(layers),
+        propagate=PropagateSettings(**_values(layers, "propagate", "", Lane.NORMAL)),
         layers=layers,
         origin=origin,
     )

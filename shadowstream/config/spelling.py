@@ -101,7 +101,7 @@ class Spelling:
         for key, child in self._entries(node, spot):
             shadow, field_name = unprefixed(key, SECTIONS[section].fields)
             below = spot.down(key, shadow=shadow)
-            if key == "shadow":
+            if shadow and key == "shadow":
                 self._rule(child, below, rule, layer)
                 continue
             plain += not shadow
@@ -193,7 +193,7 @@ class Spelling:
 def unprefixed(key: str, known: Iterable[str]) -> tuple[bool, str]:
     """Split off a shadow prefix: whether there was one, and the key without it."""
     if key == "shadow":
-        return True, key
+        return key not in known, key
     for prefix in ("shadow.", "shadow_"):
         if key.startswith(prefix) and key not in known:
             return True, key.removeprefix(prefix)

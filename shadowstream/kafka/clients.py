@@ -17,13 +17,12 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as RawProducer
 
 from shadowstream.errors import BrokerError, SetupError
-from shadowstream.headers import MarkReader, MarkWriter
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from shadowstream.config import LaneSettings, MarkSettings
+    from shadowstream.config import LaneSettings
 
 __all__ = [
     "FETCHING",
@@ -32,8 +31,6 @@ __all__ = [
     "consumer_of",
     "explained",
     "logger_of",
-    "mark_reader",
-    "mark_writer",
     "member_properties",
     "missing_topics",
     "producer_of",
@@ -185,23 +182,6 @@ def _made(kind: Callable[[dict[str, Any]], Client], lane: LaneSettings, properti
 
 def _without(properties: Mapping[str, Any], foreign: frozenset[str]) -> dict[str, Any]:
     return {name: value for name, value in properties.items() if name not in foreign}
-
-
-def mark_reader(mark: MarkSettings) -> MarkReader:
-    """Return a reader for the marks that these settings believe."""
-    return MarkReader(
-        name=mark.header,
-        keys={key.id: key.secret for key in mark.keys},
-        signed=mark.trust == "signed",
-        max_age_s=mark.max_age_s,
-        skew_s=mark.skew_s,
-    )
-
-
-def mark_writer(mark: MarkSettings) -> MarkWriter:
-    """Return a writer that signs with the first key, if there is one."""
-    keys = [(key.id, key.secret) for key in mark.keys]
-    return MarkWriter(name=mark.header, keys=keys, max_age_s=mark.max_age_s)
 
 
 def explained(error: KafkaError) -> str:

@@ -20,8 +20,8 @@ from shadowstream.config.live import Watcher
 from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Configured, Listeners, Outcome
 from shadowstream.gate import Gates, Verdict
-from shadowstream.headers import NORMAL, UNREADABLE, Kind
-from shadowstream.kafka.clients import consumer_of, mark_reader, producer_of
+from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader
+from shadowstream.kafka.clients import consumer_of, producer_of
 from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.offsets import Piece
@@ -71,7 +71,7 @@ class Consumer:
         hooks: Iterable[Hook] = (),
     ) -> None:
         self._listeners = Listeners(hooks)
-        self._reader = mark_reader(settings.mark)
+        self._reader = MarkReader.of(settings.mark)
         self._shadow = None if settings.shadow is None else Gates(settings.shadow, self._listeners)
         self._made = partial(_gates, settings, topics, commands or {}, self._shadow)
         self._gates = self._made()

@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import Route
 from shadowstream.errors import MarkError
-from shadowstream.kafka.clients import explained, logger_of, mark_reader, mark_writer, producer_of
+from shadowstream.headers import MarkReader, MarkWriter
+from shadowstream.kafka.clients import explained, logger_of, producer_of
 from shadowstream.kafka.offsets import source
 from shadowstream.kafka.transactions.outbox import Outbox
 from shadowstream.lane import Lane, Mark, mark_here
@@ -64,8 +65,8 @@ class Producer:
         self._client_of = client_of
         self._max_block_s = max_block_s
         self._name = settings.mark.header
-        self._reader = mark_reader(settings.mark)
-        self._writer = mark_writer(settings.mark)
+        self._reader = MarkReader.of(settings.mark)
+        self._writer = MarkWriter.of(settings.mark)
         # One attribute each: an enum as a dictionary's key costs more than stamping a message.
         self._normal: RawProducer | None = None
         self._shadow: RawProducer | None = None

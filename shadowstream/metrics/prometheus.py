@@ -32,6 +32,7 @@ from shadowstream.events import (
     CommitFailed,
     Configured,
     CopyFailed,
+    Crossed,
     GateLevel,
     Guarding,
     HotKeys,
@@ -64,6 +65,8 @@ METRICS_OFF = "metrics_off"
 
 BREAKER_STATES = ("closed", "half-open", "open")
 """A breaker's states; the gauge shows the position."""
+
+CROSSING = ("lane", "wire", "way", "verdict", "reason")
 
 NEAR_MISS = "near_miss"
 """The one reason that quarantines nothing: the message is handled as normal."""
@@ -116,6 +119,7 @@ class PrometheusHook:
             Configured: self._on_configured,
             CommitFailed: lambda lane, _: self._commit_failures.add((lane,), 1),
             CopyFailed: lambda lane, event: self._copy_failures.add((lane, self._topics.label(event.topic)), 1),
+            Crossed: self._on_crossed,
             GateLevel: self._on_level,
             Guarding: self._on_guarding,
             HotKeys: self._on_hot_keys,
@@ -179,6 +183,9 @@ class PrometheusHook:
         self._commit_failures = self._counter("commit_failures", "Commits that were refused.", "lane")
         self._rebalances = self._counter("rebalances", "How often partitions came or went.", "lane", "change")
         self._client_errors = self._counter("client_errors", "Errors the Kafka client survived.", "lane")
+        self._crossings = self._counter(
+            "crossings", "Requests and calls over other wires that are not plainly normal.", *CROSSING
+        )
         self._config = self._gauge("config_info", "The configuration that is gone by.", "lane", "version")
         self._config_number = self._gauge("config_number", "Configurations gone by since the start.", "lane")
         self._config_refused = self._counter("config_refused", "Configurations that were found wrong.", "lane")
@@ -236,6 +243,10 @@ class PrometheusHook:
             self._decisions.add((lane, command, verdict), count)
         if event.seconds:
             self._seconds.observe((lane, command), event.seconds)
+
+    def _on_crossed(self, lane: str, event: Crossed) -> None:
+        reason = self._reasons.label(event.reason) if event.reason else ""
+        self._crossings.add((lane, event.wire, event.way, event.verdict, reason), 1)
 
     def _on_level(self, lane: str, event: GateLevel) -> None:
         row = (lane, self._commands.label(event.command))

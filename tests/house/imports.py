@@ -29,7 +29,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "fcst": GROUND | {"kafka", "propagate", "metrics", "config"},
     "integrations": GROUND | {"kafka", "propagate", "gate"},
     "kafka": GROUND | {"gate", "config", "headers", "events"},
-    "propagate": GROUND | {"headers", "config"},
+    "propagate": GROUND | {"headers", "config", "events", "gate"},
     "data": GROUND | {"config", "events"},
     "metrics": GROUND | {"events"},
     "gate": GROUND | {"config", "events"},
@@ -41,7 +41,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 }
 """The column "may import" of the design's section 4; the doorplate goes by the package's own name."""
 
-PUBLIC_MODULES = ("shadowstream.testing", "shadowstream.metrics")
+PUBLIC_MODULES = ("shadowstream.testing", "shadowstream.metrics", "shadowstream.propagate")
 """What users may import besides the front door."""
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "duration",
     "flag",
     "growth",
+    "hosts",
     "masked",
     "meant",
     "name_of_kafka",
@@ -50,6 +51,11 @@ SIZE = re.compile(NUMBER + r"\s*(B|KB|MB|GB|KIB|MIB|GIB)?", re.IGNORECASE)
 SECONDS: Final = MappingProxyType({"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0})
 BYTES: Final = MappingProxyType(
     {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+)
+HOST = re.compile(
+    r"(?:(?:\*\.)?[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?)*|\[[0-9a-f:.]+\])"
+    r"(?::[0-9]{1,5})?",
+    re.IGNORECASE | re.ASCII,
 )
 SECRET = re.compile(
     r"pass(word|wd|phrase)?$|secret(?!_env)|token|credential|private|jaas|api_?key|access_?key|oauthbearer\.config"
@@ -246,6 +252,16 @@ def words(value: object) -> tuple[str, ...]:
 def names(value: object) -> tuple[str, ...]:
     """Read a list of different names, which may be empty."""
     return () if value == [] else words(value)
+
+
+def hosts(value: object) -> tuple[str, ...]:
+    """Read a list of hosts, with or without a port, or with ``*.`` for all names below one; it may be empty."""
+    found = names(value)
+    for each in found:
+        if not HOST.fullmatch(each):
+            cure = "Write a host such as ss-business, ss-business:8080, *.voucher.internal or [::1]:8080; no URL."
+            raise _wrong(each, "a host", cure)
+    return found
 
 
 def scalar(value: object) -> object:

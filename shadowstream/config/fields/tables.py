@@ -16,6 +16,7 @@ from shadowstream.config.fields.readers import (
     duration,
     flag,
     growth,
+    hosts,
     name_of_kafka,
     names,
     on_soft,
@@ -41,6 +42,7 @@ from shadowstream.config.model import (
     Missing,
     OnLimit,
     Order,
+    PropagateSettings,
     RateRule,
     Route,
     TopicSettings,
@@ -218,6 +220,14 @@ GUARD = MappingProxyType(
         "loop_lag": _of(GuardSettings, "loop_lag_s", positive_duration, null=True),
     }
 )
+PROPAGATE = MappingProxyType(
+    {
+        "shadow": _of(PropagateSettings, "shadow", flag),
+        "edge": _of(PropagateSettings, "edge", flag),
+        "allow": _of(PropagateSettings, "allow", hosts),
+        "unmarked": _of(PropagateSettings, "unmarked", hosts),
+    }
+)
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")
 KAFKA = MappingProxyType(
     {
@@ -238,6 +248,7 @@ MARK = MappingProxyType(
         "keys": Field("keys", anything, default=()),
         "max_age": _of(MarkSettings, "max_age_s", positive_duration),
         "skew": _of(MarkSettings, "skew_s", duration),
+        "max_hops": _of(MarkSettings, "max_hops", whole(1, 999)),
     }
 )
 
@@ -258,5 +269,6 @@ SECTIONS: Final[Mapping[str, Section]] = MappingProxyType(
         "worker": Section(WORKER),
         "fleet": Section(FLEET, lanes=False),
         "guard": Section(GUARD, lanes=False),
+        "propagate": Section(PROPAGATE, lanes=False),
     }
 )

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from shadowstream.errors import BrokerError
-from shadowstream.kafka.clients import consumer_of, explained, mark_reader
+from shadowstream.headers import MarkReader
+from shadowstream.kafka.clients import consumer_of, explained
 from shadowstream.kafka.letters.box import partitions_of, standing
 from shadowstream.kafka.letters.letter import letter_of
 from shadowstream.kafka.letters.progress import Progress
@@ -210,7 +211,7 @@ def browse(settings: Settings, boxes: Sequence[Box], since_ms: int | None = None
     """
     with closing(consumer_of(settings.of(boxes[0].lane), **{"group.id": boxes[0].group})) as onlooker:
         there = list(standing(onlooker, boxes))
-    marks = mark_reader(settings.mark)
+    marks = MarkReader.of(settings.mark)
     for box in there:
         with closing(BoxReader(settings, box)) as reader:
             for span in reader.spans(again=True, since_ms=since_ms):

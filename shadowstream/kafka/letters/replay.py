@@ -29,7 +29,8 @@ from confluent_kafka import KafkaError, KafkaException
 from shadowstream.errors import BrokerError, SetupError
 from shadowstream.events import Listeners
 from shadowstream.gate import Gates
-from shadowstream.kafka.clients import explained, mark_reader, producer_of
+from shadowstream.headers import MarkReader
+from shadowstream.kafka.clients import explained, producer_of
 from shadowstream.kafka.letters.letter import Fate, judged
 from shadowstream.kafka.letters.pace import Pace
 from shadowstream.kafka.letters.progress import BETWEEN_NOTES
@@ -140,7 +141,7 @@ class Replay:
             )
         self._box, self._orders = box, orders
         self._rates = ours.rates
-        self._marks = mark_reader(settings.mark)
+        self._marks = MarkReader.of(settings.mark)
         self._pace = Pace(orders.rate_per_s, _limits(ours) if box.lane is Lane.SHADOW else None)
         self._client = producer_of(ours, **{"transactional.id": None})
         self._reader = BoxReader(settings, box)

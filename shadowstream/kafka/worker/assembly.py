@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, Literal
 from shadowstream.config import Route, TopicSettings
 from shadowstream.errors import SetupError
 from shadowstream.gate import Gates, Verdict
+from shadowstream.headers import MarkReader
 from shadowstream.kafka.clients import (
     consumer_of,
-    mark_reader,
     member_properties,
     producer_of,
     transactional_properties,
@@ -151,7 +151,7 @@ class _Crews:
         self._parts = parts
         self._ground = ground
         self._senders = Senders(partial(ground.producer, ours))
-        self._reader = mark_reader(settings.mark)
+        self._reader = MarkReader.of(settings.mark)
         self._scribe = scribe_of(ours, settings.mark.header)
 
     def crew(self, registration: Registration, topic: TopicSettings) -> Crew:

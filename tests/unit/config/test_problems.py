@@ -179,7 +179,7 @@ def test_a_scalar_that_yaml_would_twist_stays_text(loaded, text):
         ("mark: {keys: k1}", "mark keys", "is not a list of keys", "secret_env"),
         ("mark: {keys: [k1]}", "mark keys 1", "is not a mapping", "secret_env"),
         ("mark: {keys: [{secret_env: A}]}", "mark keys 1 id", "is missing", "{id: k1"),
-        ("mark: {keys: [{id: 'a;b', secret_env: A}]}", "mark keys 1 id", "is 'a;b', not 1 to 64", "{id: k1"),
+        ("mark: {keys: [{id: 'a;b', secret_env: A}]}", "mark keys 1 id", "is 'a;b', not 1 to 32", "{id: k1"),
         ("mark: {keys: [{id: a}]}", "mark keys 1 secret_env", "does not name", "secret_env"),
         ("mark: {keys: [{id: a, secret: x, secret_env: A}]}", "mark keys 1 secret", "is not a field", "secret_env"),
         ("mark: {keys: [{id: a, secret_env: A, id: a}]}", "mark keys id", "is written twice", "Keep one"),

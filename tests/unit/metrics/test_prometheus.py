@@ -16,6 +16,7 @@ from shadowstream.events import (
     Carried,
     CommitFailed,
     CopyFailed,
+    Crossed,
     Event,
     GateLevel,
     HotKeys,
@@ -114,6 +115,10 @@ LEVEL = GateLevel(Lane.SHADOW, COMMAND, breaker="half-open", tokens=12.5, in_fli
             f'shadowstream_rebalances_total{{change="lost",{LANE}}} 1.0',
         ),
         (Troubled(Lane.SHADOW, "all brokers down"), f"shadowstream_client_errors_total{{{LANE}}} 1.0"),
+        (
+            Crossed(Lane.SHADOW, "http", "in", "refused", "expired"),
+            f'shadowstream_crossings_total{{{LANE},reason="expired",verdict="refused",way="in",wire="http"}} 1.0',
+        ),
         (ShadowOff(Lane.SHADOW, ("no lease",)), f"shadowstream_shadow_off{{{LANE}}} 1.0"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Event) else str(value).partition("{")[0],

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from shadowstream.config.fields import VARIABLE, said
+from shadowstream.config.fields import said
 from shadowstream.config.lookup import Address, Given, Layers, reading
-from shadowstream.config.model import LaneSettings, SigningKey, Trust
+from shadowstream.config.model import LaneSettings, Trust
 from shadowstream.config.resolve import exists, resolved
 from shadowstream.errors import Problem
 from shadowstream.lane import Lane
@@ -21,7 +21,6 @@ __all__ = ["Checks", "warnings"]
 
 TOPIC = re.compile(r"[A-Za-z0-9._-]{1,235}")
 """Kafka's own rule, less room for ``.shadow.parked`` after the name."""
-KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,32}")
 PLACES = frozenset({"url", "uri", "dsn", "host", "hosts", "address", "endpoint", "path"})
 """Fields of a sink that say where it is: a shadow sink without the one that normal has leads nowhere."""
 LAST_PORT = 65535
@@ -47,65 +46,6 @@ class Checks:
         self._caps()
         self._fleet()
         self._ports()
-
-    def signing_keys(self, environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
-        """Return the keys of ``mark.keys`` whose secrets are there."""
-        given = self._layers.find("mark", "", "keys", (Lane.NORMAL,))
-        trust = self._layers.find("mark", "", "trust", (Lane.NORMAL,))
-        if given is None or not given.value:
-            if trust is not None and trust.value is Trust.SIGNED:
-                cure = "Add `keys: [{id: k1, secret_env: SHADOW_KEY_1}]` under `mark:`, or write `trust: open`."
-                self._wrong(Lane.NORMAL, trust, "is signed, but there are no keys to sign with", cure)
-            return ()
-        if not isinstance(given.node.content, tuple):
-            self._wrong(
-                Lane.NORMAL, given, "is not a list of keys", "Write `keys: [{id: k1, secret_env: SHADOW_KEY_1}]`."
-            )
-            return ()
-        return self._keys(given, given.node.content, environ)
-
-    def _keys(self, given: Given, items: tuple[Node, ...], environ: Mapping[str, str]) -> tuple[SigningKey, ...]:
-        keys: dict[str, SigningKey] = {}
-        for index, item in enumerate(items):
-            where = " ".join((*given.spelled, str(index + 1)))
-            entry = item.plain()
-            key_id, variable = self._key_entry(item, where, entry if isinstance(entry, dict) else None)
-            if key_id in keys:
-                self._add(
-                    Lane.NORMAL, item.place, f"{where} id", f"{key_id!r} is used twice", "Give each key its own id."
-                )
-            elif key_id and variable:
-                keys[key_id] = SigningKey(key_id, environ.get(variable, "").encode(errors="surrogateescape"))
-                self._secret(item.place, where, variable, keys[key_id].secret)
-        return tuple(key for key in keys.values() if key.secret)
-
-    def _key_entry(self, item: Node, where: str, entry: dict[str, object] | None) -> tuple[str, str]:
-        cure = "Write {id: k1, secret_env: SHADOW_KEY_1}, with the secret itself in that environment variable."
-        if entry is None:
-            self._add(Lane.NORMAL, item.place, where, "is not a mapping", cure)
-            return "", ""
-        for key in entry.keys() - {"id", "secret_env"}:
-            self._add(Lane.NORMAL, item.place, f"{where} {key}", "is not a field", cure)
-        key_id, variable = entry.get("id"), entry.get("secret_env")
-        if not isinstance(key_id, str) or not KEY_ID.fullmatch(key_id):
-            message = (
-                "is missing" if key_id is None else f"is {said(key_id, 'id')}, not 1 to 32 letters, digits and ._-"
-            )
-            self._add(Lane.NORMAL, item.place, f"{where} id", message, cure)
-            key_id = ""
-        if not isinstance(variable, str) or not variable:
-            self._add(Lane.NORMAL, item.place, f"{where} secret_env", "does not name an environment variable", cure)
-            variable = ""
-        return key_id, variable
-
-    def _secret(self, place: str, where: str, variable: str, secret: bytes) -> None:
-        if not secret:
-            # A name that does not look like a variable's may be the secret itself, pasted into the wrong place.
-            named = (
-                f"{variable} is not set, or is empty" if VARIABLE.fullmatch(variable) else "what it names is not set"
-            )
-            cure = "Set that environment variable to the key's secret, the same in every service."
-            self._add(Lane.SHADOW, place, f"{where} secret_env", named, cure)
 
     def _required(self) -> None:
         for section, field_name, example in (

@@ -6,9 +6,11 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from shadowstream.config.checks import Checks, warnings
 from shadowstream.config.document import Findings, Node, content_of, from_mapping, read
@@ -31,12 +33,11 @@ from shadowstream.config.model import (
     WorkerSettings,
 )
 from shadowstream.config.resolve import exists, resolved
+from shadowstream.config.signing import KeyWatch, Secrets
 from shadowstream.config.spelling import Spelling, environment
 from shadowstream.errors import ConfigError, Problem
+from shadowstream.headers import Keyring
 from shadowstream.lane import Lane
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["Examined", "examine", "load", "version_of"]
 
@@ -94,7 +95,7 @@ def examine(
     layers = _layers(root, environ, live, findings)
     checks = Checks(layers, root, findings)
     checks.run()
-    keys = checks.signing_keys(environ)
+    keys = Secrets(findings, environ, Path(path).parent).read(layers)
     normal_problems, shadow_problems = findings.of(Lane.NORMAL), findings.of(Lane.SHADOW)
     origin = Origin(path, environ, held, version_of(held, live))
     settings = None if normal_problems else _settings(layers, keys, shadow_problems, origin)
@@ -118,7 +119,7 @@ def version_of(content: bytes, live: Mapping[str, object] | None) -> str:
 
 
 def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Problem, ...], origin: Origin) -> Settings:
-    mark = MarkSettings(**{**_values(layers, "mark", "", Lane.NORMAL), "keys": keys})
+    mark = MarkSettings(**{**_values(layers, "mark", "", Lane.NORMAL), "keys": keys, "keyring": _keyring(keys, origin)})
     normal = _lane(layers, Lane.NORMAL)
     shadow = None if problems else _lane(layers, Lane.SHADOW)
     lanes = (normal,) if shadow is None else (normal, shadow)
@@ -134,6 +135,24 @@ def _settings(layers: Layers, keys: tuple[SigningKey, ...], problems: tuple[Prob
         layers=layers,
         origin=origin,
     )
+
+
+def _keyring(keys: tuple[SigningKey, ...], origin: Origin) -> Keyring:
+    """Return the ring of these keys, which follows their files and the configuration once it is used."""
+    keyring = Keyring((key.id, key.secret) for key in keys)
+    if keys:
+        watch = KeyWatch(keyring, Path(origin.path), keys, partial(_keys_now, origin))
+        keyring.on_use = watch.start
+    return keyring
+
+
+def _keys_now(origin: Origin) -> tuple[SigningKey, ...] | str:
+    """Return the keys that are there now, or why they cannot be gone by."""
+    found = examine(origin.path, environ=origin.environ)
+    wrong = [str(problem) for problem in found.problems if problem.key.startswith("mark ")]
+    if found.settings is None or wrong:
+        return "; ".join(wrong or map(str, found.problems))
+    return found.settings.mark.keys or "mark keys: there are none any more, and whoever signs needs one"
 
 
 def _lane(layers: Layers, lane: Lane) -> LaneSettings:

@@ -13,23 +13,28 @@ Why it is so: ``docs/decisions/0002-mark-reading.md``. Traps:
 * A message of more than 128 headers is quarantined unread, marked or not, for a second mark may hide behind the cap
   (``test_more_than_128_headers_are_quarantined_whatever_they_are``).
 
-==========  =================================================================
-``form``    the grammar, the signature, and what rules a mark is read by
-``reader``  `MarkReader`: what a message is; raises nothing, whatever comes
-``writer``  `MarkWriter`: the mark for the next hop
-==========  =================================================================
+===========  =================================================================
+``form``     the grammar, the signature, and what rules a mark is read by
+``keyring``  `Keyring`: the signing keys in use
+``reader``   `MarkReader`: what a message is; raises nothing, whatever comes
+``writer``   `MarkWriter`: the mark for the next hop
+===========  =================================================================
 """
 
-from shadowstream.headers.form import MAX_HOP
+from shadowstream.headers.form import HEADER_NAME, KEY_ID, MAX_HOP
+from shadowstream.headers.keyring import Keyring
 from shadowstream.headers.reader import MAX_KNOWN, NEAR_MISS, NORMAL, UNREADABLE, Kind, MarkReader, Reading
 from shadowstream.headers.writer import MarkWriter, encode
 
 __all__ = [
+    "HEADER_NAME",
+    "KEY_ID",
     "MAX_HOP",
     "MAX_KNOWN",
     "NEAR_MISS",
     "NORMAL",
     "UNREADABLE",
+    "Keyring",
     "Kind",
     "MarkReader",
     "MarkWriter",

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 from shadowstream.errors import SetupError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
+
+    from shadowstream.headers.keyring import Keyring
 
 __all__ = ["MARK", "MAX_HOP", "Rules", "signature_of", "usable_keys", "usable_name"]
 
@@ -40,8 +42,8 @@ class Rules(Protocol):
         """Whether only signed marks are believed."""
 
     @property
-    def secrets(self) -> Sequence[tuple[str, bytes]]:
-        """The signing keys by id; the first one signs."""
+    def keyring(self) -> Keyring:
+        """The signing keys."""
 
     @property
     def max_age_s(self) -> float:

@@ -11,7 +11,8 @@ from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from shadowstream.headers.form import MARK, MAX_HOP, signature_of, usable_keys, usable_name
+from shadowstream.headers.form import MARK, MAX_HOP, signature_of, usable_name
+from shadowstream.headers.keyring import Keyring
 from shadowstream.lane import Mark
 
 if TYPE_CHECKING:
@@ -92,13 +93,16 @@ class MarkReader:
         SetupError: the header name or a key cannot be used.
     """
 
-    __slots__ = ("_folded", "_keys", "_known", "_max_age_s", "_max_hops", "_signed", "_size", "_skew_s", "name")
+    __slots__ = (
+        *("_folded", "_generation", "_keyring", "_known", "_max_age_s", "_max_hops", "_signed", "_size", "_skew_s"),
+        "name",
+    )
 
     def __init__(
         self,
         *,
         name: str = "x-shadow",
-        keys: Mapping[str, bytes] | None = None,
+        keys: Mapping[str, bytes] | Keyring | None = None,
         signed: bool = False,
         max_age_s: float = 21600.0,
         skew_s: float = 30.0,
@@ -107,13 +111,14 @@ class MarkReader:
         self.name = usable_name(name)
         self._folded = _folded(name)
         self._size = len(name)
-        self._keys = {key_id.encode(): secret for key_id, secret in usable_keys((keys or {}).items())}
+        self._keyring = keys if isinstance(keys, Keyring) else Keyring((keys or {}).items())
+        self._generation = self._keyring.generation
         self._signed = signed
         self._max_age_s = max_age_s
         self._skew_s = skew_s
         self._max_hops = max_hops
-        # No lock: each dict operation is atomic, an entry never changes and depends on nothing but the bytes, so the
-        # worst race parses a value twice or overshoots the bound by one entry per thread.
+        # No lock: each dict operation is atomic, an entry never changes and depends only on the bytes and the keys
+        # of its table, so the worst race parses a value twice or overshoots the bound by one entry per thread.
         self._known: dict[bytes, _Known] = {}
 
     @classmethod
@@ -121,7 +126,7 @@ class MarkReader:
         """Return a reader that believes what these rules do."""
         return cls(
             name=rules.header,
-            keys=dict(rules.secrets),
+            keys=rules.keyring,
             signed=rules.signed,
             max_age_s=rules.max_age_s,
             skew_s=rules.skew_s,
@@ -174,9 +179,12 @@ class MarkReader:
             return UNREADABLE
         if len(value) > MAX_VALUE_BYTES:
             return TOO_LONG
-        known = self._known.get(value)
+        if self._generation != self._keyring.generation:
+            self._forget()
+        table = self._known
+        known = table.get(value)
         if known is None:
-            learnt = self._learn(value)
+            learnt = self._learn(value, table)
             if isinstance(learnt, Reading):
                 return learnt
             known = learnt
@@ -199,7 +207,12 @@ class MarkReader:
             return self.read_value(found, now)
         return NEAR_MISS if near else NORMAL
 
-    def _learn(self, value: bytes) -> _Known | Reading:
+    def _forget(self) -> None:
+        """Verify everything anew, in another table: whoever is learning by the old keys writes it into the old one."""
+        self._generation = self._keyring.generation
+        self._known = {}
+
+    def _learn(self, value: bytes, table: dict[bytes, _Known]) -> _Known | Reading:
         """Parse, verify and remember a value; what is refused comes back as its reading and is not remembered."""
         match = MARK.fullmatch(value)
         if match is None and value not in BARE:
@@ -211,17 +224,18 @@ class MarkReader:
         if mark.hop > self._max_hops:
             return TOO_MANY_HOPS
         known = self._known_as(mark)
-        if len(self._known) >= MAX_KNOWN:
-            self._known.clear()
-        self._known[value] = known
+        if len(table) >= MAX_KNOWN:
+            table.clear()
+        table[value] = known
         return known
 
     def _refusal(self, match: re.Match[bytes] | None) -> Reading | None:
         if match is None or match["sig"] is None:
             return UNSIGNED if self._signed else None
-        if not self._keys and not self._signed:
+        keys = self._keyring.verifying
+        if not keys and not self._signed:
             return None
-        secret = self._keys.get(match["kid"])
+        secret = keys.get(match["kid"])
         if secret is None:
             return UNKNOWN_KEY
         # The text is compared, not the decoded bytes: base64 has several spellings of the same 32 bytes.

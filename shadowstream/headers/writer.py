@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shadowstream.errors import MarkError
-from shadowstream.headers.form import MARK, MAX_HOP, signature_of, usable_keys, usable_name
+from shadowstream.headers.form import MARK, MAX_HOP, signature_of, usable_name
+from shadowstream.headers.keyring import Keyring
 from shadowstream.lane import Mark
 
 if TYPE_CHECKING:
@@ -24,25 +25,25 @@ class MarkWriter:
         SetupError: the header name or a key cannot be used.
     """
 
-    __slots__ = ("_key", "_max_age_s", "_max_hops", "name")
+    __slots__ = ("_keyring", "_max_age_s", "_max_hops", "name")
 
     def __init__(
         self,
         *,
         name: str = "x-shadow",
-        keys: Sequence[tuple[str, bytes]] = (),
+        keys: Sequence[tuple[str, bytes]] | Keyring = (),
         max_age_s: float = 21600.0,
         max_hops: int = MAX_HOP,
     ) -> None:
         self.name = usable_name(name)
-        self._key = next(iter(usable_keys(keys)), None)
+        self._keyring = keys if isinstance(keys, Keyring) else Keyring(keys)
         self._max_age_s = max_age_s
         self._max_hops = min(max_hops, MAX_HOP)
 
     @classmethod
     def of(cls, rules: Rules) -> Self:
         """Return a writer that signs with the rules' first key, if there is one."""
-        return cls(name=rules.header, keys=rules.secrets, max_age_s=rules.max_age_s, max_hops=rules.max_hops)
+        return cls(name=rules.header, keys=rules.keyring, max_age_s=rules.max_age_s, max_hops=rules.max_hops)
 
     def onward(self, mark: Mark, now: float) -> bytes:
         """Return the header value that passes ``mark`` on at wall-clock time ``now`` (unix seconds).
@@ -57,13 +58,13 @@ class MarkWriter:
             raise MarkError(f"mark of run {mark.run!r}: passed on {mark.hop} times; look for a loop among the topics")
         exp = int(now + self._max_age_s) if mark.expires_at is None else mark.expires_at
         key_id, signature = mark.key_id, mark.signature
-        if signature is None and self._key is not None:
-            key_id, secret = self._key
+        if signature is None and (key := self._keyring.signing) is not None:
+            key_id, secret = key
             signature = signature_of(secret, f"1;run={mark.run};exp={exp}".encode()).decode()
         return _wire(mark.run, exp, mark.hop + 1, key_id, signature)
 
     def _bare(self, mark: Mark) -> bytes:
-        if self._key is not None:
+        if self._keyring.signing is not None:
             raise MarkError("a bare mark has no run to sign; give it one, Mark(run=...), or configure no keys")
         return encode(mark)
 

@@ -27,13 +27,13 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     OURS: BELOW_CLI,
     "console": GROUND | {"fcst", "metrics", "config"},
     "fcst": GROUND | {"kafka", "propagate", "metrics", "config"},
-    "integrations": GROUND | {"kafka", "propagate", "gate"},
+    "integrations": GROUND | {"kafka", "propagate", "gate", "config", "headers", "events"},
     "kafka": GROUND | {"gate", "config", "headers", "events"},
     "propagate": GROUND | {"headers", "config", "events", "gate"},
     "data": GROUND | {"config", "events"},
     "metrics": GROUND | {"events"},
     "gate": GROUND | {"config", "events"},
-    "config": GROUND,
+    "config": GROUND | {"headers"},
     "headers": GROUND,
     "events": GROUND,
     "lane": frozenset(),
@@ -41,7 +41,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 }
 """The column "may import" of the design's section 4; the doorplate goes by the package's own name."""
 
-PUBLIC_MODULES = ("shadowstream.testing", "shadowstream.metrics", "shadowstream.propagate")
+PUBLIC_MODULES = ("shadowstream.testing", "shadowstream.metrics", "shadowstream.propagate", "shadowstream.integrations")
 """What users may import besides the front door."""
 
 

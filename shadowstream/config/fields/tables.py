@@ -49,13 +49,13 @@ from shadowstream.config.model import (
     Trust,
     WorkerSettings,
 )
+from shadowstream.headers import HEADER_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["SECTIONS", "Field", "Section"]
 
-HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 SERVICE = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -241,9 +241,7 @@ KAFKA = MappingProxyType(
 )
 MARK = MappingProxyType(
     {
-        "header": _of(
-            MarkSettings, "header", text(HEADER, "a header name of 1 to 64 letters, digits and -._~!#$%&'*+^`|")
-        ),
+        "header": _of(MarkSettings, "header", text(HEADER_NAME, "a header name of 1 to 64 letters, digits and ._-")),
         "trust": _of(MarkSettings, "trust", choice(Trust)),
         "keys": Field("keys", anything, default=()),
         "max_age": _of(MarkSettings, "max_age_s", positive_duration),

@@ -2,15 +2,13 @@
 
 ==========  ===============================================================
 ``watch``   looks at the file, and hands over what is right (`Watcher`)
-``beside``  a thread beside everything else (`Beside`)
 ``change``  what a lane did with a change, and what must wait for a restart
 ==========  ===============================================================
 """
 
 from __future__ import annotations
 
-from shadowstream.config.live.beside import Beside
 from shadowstream.config.live.change import Change
 from shadowstream.config.live.watch import Watcher
 
-__all__ = ["Beside", "Change", "Watcher"]
+__all__ = ["Change", "Watcher"]

@@ -16,8 +16,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
+from shadowstream.config.beside import Beside
 from shadowstream.config.document import Findings, content_of
-from shadowstream.config.live.beside import Beside
 from shadowstream.config.live.change import Change, refused, taken
 from shadowstream.config.load import examine, version_of
 from shadowstream.errors import SetupError

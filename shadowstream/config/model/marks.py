@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from shadowstream.headers import Keyring
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "MarkSettings",
@@ -25,6 +31,8 @@ class SigningKey:
 
     id: str
     secret: bytes = field(repr=False)
+    path: Path | None = None
+    """The file that it was read from; None: an environment variable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +42,17 @@ class MarkSettings:
     header: str = "x-shadow"
     trust: Trust = Trust.OPEN
     keys: tuple[SigningKey, ...] = ()
+    """As they were loaded; `keyring` has those in use now."""
     max_age_s: float = 6 * 3600.0
     """How far in the future an expiry may lie, and the expiry given to a mark without one."""
     skew_s: float = 30.0
     """How far the clocks of two machines may disagree."""
     max_hops: int = 32
     """How often a mark may be passed on: a chain of that many producers is a loop."""
+    keyring: Keyring = field(default_factory=Keyring, repr=False, compare=False)
+    """The signing keys in use, for all readers and writers of these settings."""
 
     @property
     def signed(self) -> bool:
         """Tell whether only signed marks are believed."""
         return self.trust is Trust.SIGNED
-
-    @property
-    def secrets(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the signing keys by id; the first one signs."""
-        return tuple((key.id, key.secret) for key in self.keys)

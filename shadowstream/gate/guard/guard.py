@@ -7,7 +7,7 @@ import time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from shadowstream.config.live import Beside
+from shadowstream.config.beside import Beside
 from shadowstream.events import Guarding
 from shadowstream.gate.guard.level import Level
 from shadowstream.lane import Lane

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, Final
 
-from shadowstream.config.live import Beside
+from shadowstream.config.beside import Beside
 from shadowstream.events import Called, Carried, Lagging, Outcome, Rebalanced
 from shadowstream.gate.guard.vitals import Vitals
 from shadowstream.lane import Lane

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import KafkaException
 
-from shadowstream.config.live import Beside
+from shadowstream.config.beside import Beside
 from shadowstream.kafka.clients import logger_of
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from shadowstream.config import LaneSettings, MarkSettings, Settings
-from shadowstream.config.live import Beside, Watcher
+from shadowstream.config.beside import Beside
+from shadowstream.config.live import Watcher
 from shadowstream.config.live.watch import LOOK_S
 from shadowstream.errors import SetupError
 from shadowstream.lane import Lane

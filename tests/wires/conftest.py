@@ -1,19 +1,15 @@
-"""Real servers on this machine, each in a thread, around apps of real frameworks."""
+"""What the tests of the wires share: one service, and servers until the test ends."""
 
 from __future__ import annotations
 
-import socket
-import threading
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import uvicorn
-from werkzeug.serving import make_server
 
 from shadowstream.propagate import Propagator
 from tests.signals import Ear, settings_of
-from tests.waiting import until
+from tests.wires.serving import asgi, wsgi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,40 +37,8 @@ def propagator(made: Callable[..., Propagator]) -> Propagator:
     return made()
 
 
-@contextmanager
-def asgi(app: Any) -> Iterator[str]:
-    """Serve an ASGI app with uvicorn; gives its URL."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="websockets-sansio"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        until(lambda: server.started)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
-
-
-@contextmanager
-def wsgi(app: Any) -> Iterator[str]:
-    """Serve a WSGI app with werkzeug's server, a thread for each request; gives its URL."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Serve apps until the test ends; the kind is ``asgi`` or ``wsgi``."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         yield lambda kind, app: stack.enter_context({"asgi": asgi, "wsgi": wsgi}[kind](app))

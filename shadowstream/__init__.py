@@ -17,7 +17,8 @@ The map, from the roof down; imports go downwards only::
     cli/          commands: parse, call one function, print
     fcst/         the stress test: load, watch, verdict, the demo
     kafka/        producer, consumer (thin), worker, engine, cursor, offsets, outlets, rounds, letters
-    propagate/    the mark over other wires: HTTP servers and clients
+    integrations/ frameworks that read Kafka by themselves: Faust
+    propagate/    the mark over other wires: HTTP, gRPC, Celery, pools
     metrics/      turns events into numbers
     gate/         may this message go on? rate, breaker, cap, keys, guard, fleet, chain
     config/       frozen settings; shadow.* over normal; live changes; explain

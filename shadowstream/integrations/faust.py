@@ -1,0 +1,232 @@
+"""Faust (faust-streaming): one app for each lane, as the worker has one process for each.
+
+::
+
+    app = lane_app(settings, store="memory://")          # SHADOWSTREAM_LANE says which lane; normal without it
+
+    @app.agent(app.topic("voucher.claimed"))
+    async def dispatch(vouchers): ...
+
+Agents see their lane's messages only, each in its lane and behind the lane's gate. What they send, and the changelogs
+of their tables, carries the mark. The shadow app has a name of its own, ``<group.id>.shadow``, and with it groups and
+changelogs. What it sends outside of any message (a timer) has no run: an error. Traps:
+
+* A stream goes on where it yields: its body runs in the context of whoever iterates, so the lane is set there and not
+  entered (``test_an_agent_is_in_the_lane_of_each_message``).
+* Faust sends later, from other tasks: the mark is put on when the message is made
+  (``test_what_an_agent_sends_carries_its_lane``).
+* Not all of Faust's own topics have the app's name in theirs, so two apps would share them: shadow's begin with
+  ``shadow.`` (``test_a_table_and_a_repartitioned_stream_stay_in_their_lane``).
+* Faust acknowledges what an agent failed on: it counts as failed at its breaker, and is not read again
+  (``test_an_agent_that_fails_opens_its_own_lanes_breaker``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+from weakref import WeakKeyDictionary
+
+import faust
+from faust.exceptions import Skip
+from faust.sensors import Sensor
+
+from shadowstream.errors import MarkError, SetupError
+from shadowstream.headers import MarkWriter
+from shadowstream.integrations.clients import delivered
+from shadowstream.integrations.lenient import tolerate_header_names
+from shadowstream.integrations.record import Record
+from shadowstream.integrations.sieve import Sieve
+from shadowstream.integrations.stamp import stamped
+from shadowstream.lane import Lane, entered, mark_here
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from shadowstream.config import Settings
+    from shadowstream.events import Hook
+    from shadowstream.integrations.sieve import Aside, Passage
+
+__all__ = ["lane_app"]
+
+VARIABLE: Final = "SHADOWSTREAM_LANE"
+"""The environment variable that says in which lane a process is."""
+SHADOW: Final = "shadow."
+"""What shadow's own topics begin with."""
+
+
+def lane_app(
+    settings: Settings,
+    lane: Lane | str | None = None,
+    *,
+    commands: Mapping[str, str] | None = None,
+    hooks: Iterable[Hook] = (),
+    **options: Any,
+) -> faust.App:
+    """Return a Faust app in one lane; ``options`` are Faust's own.
+
+    Its name is the lane's ``group.id``, its broker the lane's ``bootstrap.servers``, unless the options say otherwise.
+
+    Raises:
+        ConfigError: the lane is the shadow lane, and it is off.
+        ValueError: there is no such lane.
+    """
+    lane = Lane(lane or os.environ.get(VARIABLE, Lane.NORMAL))
+    ours = settings.of(lane)
+    tolerate_header_names()
+    servers = str(ours.kafka["bootstrap.servers"]).split(",")
+    own: dict[str, Any] = {"id": str(ours.kafka["group.id"]), "broker": [f"kafka://{each.strip()}" for each in servers]}
+    app = _LaneApp(**{**own, **options, "Topic": _LaneTopic, "Stream": _LaneStream, "Agent": _LaneAgent})
+    app.sieve = Sieve(settings, lane, partial(_deliver, app), commands=commands, hooks=hooks)
+    app.writer = MarkWriter.of(settings.mark)
+    return app
+
+
+class _LaneApp(faust.App):
+    """An app that knows its lane."""
+
+    sieve: Sieve
+    writer: MarkWriter
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.open: WeakKeyDictionary[asyncio.Task[Any], Passage] = WeakKeyDictionary()
+        """What each task of an agent is at."""
+        self.sensors.add(_Outs(self))
+
+    async def on_start(self) -> None:
+        self.sieve.start()
+        await super().on_start()
+
+    async def on_stop(self) -> None:
+        await super().on_stop()
+        self.sieve.close()
+
+    def begun(self, passage: Passage) -> None:
+        """Note what the task at hand is at, in the lane of that from now on."""
+        task = asyncio.current_task()
+        if task is not None:
+            self.open[task] = passage
+        # Never left: the next message sets it anew, and the context is the task's own.
+        entered(passage.mark).__enter__()
+
+    def ended(self, error: BaseException | None = None) -> None:
+        """Note that the task at hand is done with what it was at."""
+        task = asyncio.current_task()
+        passage = None if task is None else self.open.pop(task, None)
+        if passage is not None:
+            passage.ended(error)
+
+
+class _Outs(Sensor):
+    """Hears when a stream is done with a message: after the agent asked for the next one."""
+
+    def __init__(self, app: _LaneApp) -> None:
+        super().__init__()
+        self._app = app
+
+    def on_stream_event_out(self, *_: Any, **__: Any) -> None:
+        self._app.ended()
+
+
+class _LaneAgent(faust.Agent):
+    """An agent whose failures are told to the gate."""
+
+    def __init__(self, *arguments: Any, on_error: Any = None, **options: Any) -> None:
+        async def failed(agent: Any, error: BaseException) -> None:
+            agent.app.ended(error)
+            if on_error is not None:
+                await on_error(agent, error)
+
+        super().__init__(*arguments, on_error=failed, **options)
+
+
+class _LaneStream(faust.Stream[Any]):
+    """A stream of one lane's messages, each asked for at the gate."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # A stream that was made from another one (by group_by, say) has that one's, too.
+        others = [each for each in self._processors if getattr(each, "__func__", None) is not _LaneStream._sifted]
+        self._processors = [self._sifted, *others]
+
+    def _chain(self, **options: Any) -> Any:
+        chained = super()._chain(**options)
+        # Faust moves the processors to the new stream; this one still reads both lanes' messages.
+        self._processors.insert(0, self._sifted)
+        return chained
+
+    async def _sifted(self, value: Any) -> Any:
+        event = self.current_event
+        if event is None or not isinstance(self.channel, faust.Topic):
+            return value
+        app: Any = self.app
+        passage = await app.sieve.passed(_record(event.message), internal=self.channel.internal)
+        if passage is None:
+            raise Skip
+        app.begun(passage)
+        return value
+
+    def take(self, *_: Any, **__: Any) -> Any:
+        raise _no_batches("take")
+
+    def take_events(self, *_: Any, **__: Any) -> Any:
+        raise _no_batches("take_events")
+
+    def take_with_timestamp(self, *_: Any, **__: Any) -> Any:
+        raise _no_batches("take_with_timestamp")
+
+
+class _LaneTopic(faust.Topic):
+    """A topic whose messages carry the lane of whoever made them."""
+
+    def __init__(self, app: Any, *, topics: Any = None, internal: bool = False, **options: Any) -> None:
+        if topics:
+            topics = [_own(app, each) if internal else app.sieve.source(each) for each in topics]
+        super().__init__(app, topics=topics, internal=internal, **options)
+
+    def prepare_headers(self, headers: Any) -> Any:
+        prepared: Any = super().prepare_headers(headers)
+        app: Any = self.app
+        if app.sieve.lane is Lane.SHADOW and mark_here() is None and not self.internal:
+            raise MarkError(
+                f"a message to {self} would leave the shadow app without a run, and be a real one; make it where a"
+                " message is handled, or say `with shadowstream.entered(Mark(run=...))`"
+            )
+        return stamped(app.writer, prepared.items() if isinstance(prepared, dict) else prepared)
+
+
+def _record(message: Any) -> Record:
+    pairs = message.headers.items() if isinstance(message.headers, dict) else message.headers or ()
+    milliseconds = int((message.timestamp or 0) * 1000)
+    return Record(
+        message.topic, message.partition, message.offset, message.key, message.value, list(pairs), milliseconds
+    )
+
+
+async def _deliver(app: faust.App, aside: Aside) -> None:
+    await delivered(aside, partial(_send, app))
+
+
+async def _send(app: faust.App, aside: Aside) -> None:
+    record, headers = aside.record, cast("Any", aside.headers)
+    if aside.internal:
+        # Faust makes its own topics, and nobody else can know of what lies beside them.
+        await app.topic(aside.topic, internal=True, partitions=1, replicas=app.conf.topic_replication_factor).declare()
+    seconds = record.milliseconds / 1000
+    await app.producer.send_and_wait(aside.topic, record.key(), record.value(), None, seconds, headers)
+
+
+def _own(app: Any, topic: str) -> str:
+    """Return the name of one of Faust's own topics in this lane: not all of them have the app's name in theirs."""
+    ours = app.sieve.lane is Lane.NORMAL or topic.startswith((app.conf.id, SHADOW))
+    return topic if ours else f"{SHADOW}{topic}"
+
+
+def _no_batches(name: str) -> SetupError:
+    return SetupError(
+        f"stream.{name}() hands over messages of several runs at once, which are in no one lane; take them one by one,"
+        " or use shadowstream.Worker with `batch=`"
+    )

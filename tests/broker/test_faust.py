@@ -1,0 +1,229 @@
+"""Faust on a real broker, a process for each lane: its agents, what they send, its tables, the gates, bad input."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import shadowstream as ss
+from shadowstream.headers import MarkReader
+from shadowstream.integrations.faust import lane_app
+from shadowstream.lane import Lane
+from tests.broker.faust_service import FaustService
+from tests.broker.rig import MARKED, eventually, headers_of, text_of
+from tests.broker.wire import produce
+
+if TYPE_CHECKING:
+    from tests.broker.rig import Rig
+
+pytest_plugins = ["tests.broker.rig"]
+
+RUN = "fcst-1111"
+
+AGENT = """
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        note(value)
+"""
+
+SENDING = """
+out = raw("{out}")
+
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for event in stream.events():
+        await out.send(key=b"k", value=event.value)
+        await event.forward(out)
+        out.send_soon(value=event.value)
+        note(event.value)
+"""
+
+COUNTING = """
+counts = app.Table("counts", default=int, partitions=1)
+
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream.group_by(lambda value: value[:1], name="initial"):
+        counts[value[:1].decode()] += 1
+        note(value)
+"""
+
+FAILING = """
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        note(value)
+        if value.startswith(b"bad"):
+            raise LookupError(value)
+"""
+
+TIMER = """
+out = raw("{out}")
+
+@app.timer(0.2)
+async def tick():
+    try:
+        await out.send(value=b"tick")
+    except ss.ShadowstreamError as error:
+        note(str(error), "refused")
+    else:
+        note("tick", "sent")
+
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        note(value)
+"""
+
+
+def both(service: FaustService, normal: list[str], shadow: list[str]) -> bool:
+    return (service.values(Lane.NORMAL), service.values(Lane.SHADOW)) == (normal, shadow)
+
+
+def test_an_agent_is_in_the_lane_of_each_message(rig: Rig) -> None:
+    topic = rig.topic()
+    for number in range(5):
+        rig.send(topic, [f"n{number}"])
+        rig.send(topic, [f"s{number}"], [("x-shadow", b"1;run=run-%d" % (number % 2))])
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {}}) as service:
+        normal, shadow = [f"n{number}" for number in range(5)], [f"s{number}" for number in range(5)]
+        eventually(lambda: both(service, normal, shadow), "each is handled by its own lane")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
+    runs = {each.value: each.run for each in service.noted()}
+    assert runs == {f"n{number}": None for number in range(5)} | {f"s{n}": f"run-{n % 2}" for n in range(5)}
+
+
+def test_what_an_agent_sends_carries_its_lane(rig: Rig) -> None:
+    topic, out = rig.topics("in", "out")
+    rig.send_both(topic, "v")
+    with FaustService(rig, SENDING.format(topic=topic, out=out), {topic: {}, out: {}}) as service:
+        eventually(lambda: both(service, ["v"], ["v"]), "both lanes handle it")
+        eventually(lambda: sum(rig.ends(out).values()) == 6, "all three ways of sending, in both lanes")
+    reader = MarkReader()
+    found = [reader.read(headers_of(message), time.time()) for message in rig.read(out)]
+    marks = [each.mark for each in found if each.mark is not None]
+    assert [(mark.run, mark.hop) for mark in marks] == [(RUN, 1)] * 3
+    assert sum(each.mark is None for each in found) == 3
+    assert not any(each.reason for each in found)
+
+
+def test_a_table_and_a_repartitioned_stream_stay_in_their_lane(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send_both(topic, "a1", "b1", "a2")
+    with FaustService(rig, COUNTING.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: all(sorted(service.values(lane)) == ["a1", "a2", "b1"] for lane in Lane), "both lanes count")
+        changelogs = {lane: f"{rig.group_of(lane)}-counts-changelog" for lane in Lane}
+        eventually(lambda: all(sum(rig.ends(each).values()) == 3 for each in changelogs.values()), "both are written")
+    assert {each.run for each in service.noted() if each.process == "shadow"} == {RUN}
+    assert {each.run for each in service.noted() if each.process == "normal"} == {None}
+    for lane, changelog in changelogs.items():
+        marked = ["x-shadow" in dict(headers_of(message)) for message in rig.read(changelog)]
+        assert marked == [lane is Lane.SHADOW] * 3
+
+
+def test_shadow_has_a_topic_of_its_own_where_its_route_says_so(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send(topic, ["n"])
+    rig.send(f"shadow.{topic}", ["s"], MARKED)
+    rig.send(topic, ["astray"], MARKED)
+    rig.send(f"shadow.{topic}", ["unmarked"])
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {"route": "topic"}}) as service:
+        eventually(lambda: both(service, ["n"], ["s"]), "each lane reads its own topic")
+        eventually(lambda: sum(rig.ends(f"{topic}.quarantine").values()) == 2, "what is in the wrong one is set aside")
+    reasons = {text_of(each): dict(headers_of(each))["shadowstream-reason"] for each in rig.read(f"{topic}.quarantine")}
+    assert reasons == {"astray": b"misrouted", "unmarked": b"unmarked"}
+
+
+def test_a_shadow_message_passes_its_gate_first_and_normal_never_waits(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send(topic, [f"s{number}" for number in range(40)], MARKED)
+    rig.send(topic, [f"n{number}" for number in range(40)])
+    sections = {"rate_limit": {f"shadow.{topic}": {"hard": "1/m", "burst": 5}}}
+    topics = {topic: {"shadow": {"on_limit": "park"}}}
+    with FaustService(rig, AGENT.format(topic=topic), topics, **sections) as service:
+        eventually(lambda: len(service.values(Lane.NORMAL)) == 40, "normal is not limited")
+        eventually(lambda: sum(rig.ends(f"{topic}.shadow.parked").values()) == 35, "what is above the rate is parked")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
+        assert len(service.values(Lane.SHADOW)) == 5
+
+
+def test_a_shadow_message_that_waits_at_its_gate_is_not_acknowledged(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send(topic, ["s0", "s1"], MARKED)
+    rig.send(topic, ["n0"])
+    sections = {"rate_limit": {f"shadow.{topic}": {"hard": "1/h", "burst": 1}}}
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {}}, **sections) as service:
+        eventually(lambda: both(service, ["n0"], ["s0"]), "one is admitted")
+        eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "normal is done")
+        eventually(lambda: rig.committed(rig.group_of(Lane.SHADOW), topic) == {0: 1}, "shadow stands before the other")
+
+
+def test_an_agent_that_fails_opens_its_own_lanes_breaker(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send(topic, [f"bad{number}" for number in range(12)], MARKED)
+    rig.send(topic, [f"n{number}" for number in range(6)])
+    sections = {"resilience": {topic: {"min_calls": 3, "window": 10, "open_for": "1h"}}}
+    topics = {topic: {"shadow": {"on_limit": "park"}}}
+    with FaustService(rig, FAILING.format(topic=topic), topics, **sections) as service:
+        eventually(lambda: len(service.values(Lane.NORMAL)) == 6, "normal's breaker stays closed")
+        eventually(lambda: sum(rig.ends(f"{topic}.shadow.parked").values()) == 9, "shadow's is open after three")
+    assert len(service.values(Lane.SHADOW)) == 3
+
+
+def test_what_cannot_be_trusted_is_set_aside_and_stale_marks_are_stepped_over(rig: Rig) -> None:
+    topic = rig.topic()
+    for value, mark in (("junk", b"junk"), ("empty", b""), ("v9", b"v9;run=a"), ("stale", b"1;run=a;exp=1")):
+        rig.send(topic, [value], [("x-shadow", mark)])
+    rig.send(topic, ["two"], [("x-shadow", b"1;run=a"), ("x-shadow", b"1;run=b")])
+    rig.send_both(topic, "good")
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: both(service, ["good"], ["good"]), "both lanes go on")
+        eventually(lambda: sum(rig.ends(f"{topic}.quarantine").values()) == 4, "the others are set aside")
+    reasons = {text_of(each): dict(headers_of(each))["shadowstream-reason"] for each in rig.read(f"{topic}.quarantine")}
+    expected = {"junk": b"malformed", "empty": b"empty", "v9": b"unknown_version", "two": b"conflict"}
+    assert reasons == expected
+
+
+def test_a_header_whose_name_is_no_text_stops_neither_lane(rig: Rig) -> None:
+    topic = rig.topic()
+    # All of it in one fetch: aiokafka loses what came before in a fetch that it refuses.
+    rig.send_both(topic, "0")
+    produce(rig.bootstrap, topic, b"poison", [(b"\xff\xfe", b"x")])
+    produce(rig.bootstrap, topic, b"marked", [(b"\xff\xfe", b"x"), (b"x-shadow", b"1;run=a")])
+    rig.send_both(topic, "1")
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: both(service, ["0", "1"], ["0", "1"]), "both lanes go on")
+        eventually(lambda: sum(rig.ends(f"{topic}.quarantine").values()) == 2, "it is set aside")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
+    copies = {text_of(each): dict(headers_of(each))["shadowstream-reason"] for each in rig.read(f"{topic}.quarantine")}
+    assert copies == {"poison": b"unreadable", "marked": b"unreadable"}
+
+
+def test_what_the_shadow_app_sends_outside_of_any_message_is_refused(rig: Rig) -> None:
+    topic, out = rig.topics("in", "out")
+    with FaustService(rig, TIMER.format(topic=topic, out=out), {topic: {}, out: {}}) as service:
+        eventually(lambda: service.values(Lane.SHADOW, "refused"), "the shadow app has no run for it")
+        eventually(lambda: service.values(Lane.NORMAL, "sent"), "the normal app sends it")
+    assert service.values(Lane.SHADOW, "sent") == []
+    assert service.values(Lane.NORMAL, "refused") == []
+    assert "without a run" in service.values(Lane.SHADOW, "refused")[0]
+    assert not any(headers_of(message) for message in rig.read(out))
+
+
+def test_batches_of_a_stream_are_refused_with_the_cure(rig: Rig) -> None:
+    topic = rig.topic()
+    app = lane_app(rig.settings({topic: {}}), Lane.SHADOW)
+    stream = app.stream(app.topic(topic))
+    for take in (stream.take, stream.take_events, stream.take_with_timestamp):
+        with pytest.raises(ss.ShadowstreamError, match="batch="):
+            take(10, within=1)
+
+
+def test_no_app_is_made_for_a_shadow_lane_that_is_off(rig: Rig) -> None:
+    settings = rig.settings({}, data={"redis": {"url": "redis://x"}})
+    assert lane_app(settings, Lane.NORMAL).conf.id == rig.group
+    with pytest.raises(ss.ConfigError, match="redis"):
+        lane_app(settings, Lane.SHADOW)

@@ -9,7 +9,7 @@ LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-
 	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint bench chaos images lock clean
+.PHONY: help setup demo test unit lint bench chaos fuzz images lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -49,6 +49,9 @@ lock: $(STAMP) ## Resolve the dependencies anew into requirements.lock, and thos
 
 chaos: $(STAMP) ## Break a three-broker cluster and its workers by plan, ten seeds or SEED=n (an hour; Linux)
 	@$(BIN)/python -m containers --chaos && $(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+fuzz: $(STAMP) ## Read ten million header lists and marks twice, by ours and by a second reader (minutes)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 clean: ## Remove the virtual environment
 	rm -rf $(VENV)

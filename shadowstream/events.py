@@ -33,6 +33,7 @@ __all__ = [
     "Outcome",
     "Overdue",
     "OverdueCalls",
+    "Produced",
     "Rebalanced",
     "ShadowOff",
     "Transition",
@@ -110,6 +111,14 @@ class Crossed(Event):
     """``carried``, ``unmarked`` (out, by the configuration), ``stripped`` (in, at the edge) or ``refused``."""
     reason: str = ""
     """Why it was refused or stripped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Produced(Event):
+    """Some messages were given to a producer in one lane, announced about once a second."""
+
+    topics: Mapping[str, int]
+    """Messages by topic: beside what was handled, the fan-out."""
 
 
 @dataclass(frozen=True, slots=True)

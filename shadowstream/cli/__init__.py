@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from shadowstream import __version__
 from shadowstream.cli import config, demo, dlq, parked, retry, worker
 from shadowstream.cli.fleet import limit, runs
-from shadowstream.cli.marks import token
+from shadowstream.cli.marks import doctor, token, trace
 from shadowstream.errors import BrokerError, ShadowstreamError
 
 if TYPE_CHECKING:
@@ -53,6 +53,6 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", default="warning", choices=["debug", "info", "warning", "error"], help="default: warning"
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (demo, worker, config, limit, dlq, parked, retry, runs, token):
+    for command in (demo, worker, config, limit, dlq, parked, retry, runs, token, doctor, trace):
         command.add_parser(commands)
     return parser

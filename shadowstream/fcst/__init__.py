@@ -2,6 +2,8 @@
 
 ============  =====================================================================
 ``demo/``     ``shadowstream demo``: leads a chain from start to verdict
+``doctor/``   ``shadowstream doctor``: is a service ready for a test?
+``trace/``    ``shadowstream trace``: which hops carry the mark
 ``embedded``  a broker inside this process, for machines without one
 ``topics``    the chain's topics on a cluster: made for one run, and taken away
 ``load``      sends on a schedule, whatever comes back

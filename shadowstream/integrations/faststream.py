@@ -26,10 +26,10 @@ from faststream.exceptions import AckMessage
 
 from shadowstream.errors import SetupError
 from shadowstream.headers import MarkWriter
-from shadowstream.integrations.clients import delivered, record_of, send
-from shadowstream.integrations.lenient import tolerate_header_names
-from shadowstream.integrations.sieve import Sieve
-from shadowstream.integrations.stamp import stamped
+from shadowstream.integrations.gatehouse.clients import delivered, record_of, send
+from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
+from shadowstream.integrations.gatehouse.sieve import Sieve
+from shadowstream.integrations.gatehouse.stamp import stamped
 from shadowstream.lane import Lane, entered
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config import Settings
     from shadowstream.events import Hook
-    from shadowstream.integrations.sieve import Aside, Passage
+    from shadowstream.integrations.gatehouse.sieve import Aside, Passage
 
 __all__ = ["FastStreamLane"]
 

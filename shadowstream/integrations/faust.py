@@ -35,11 +35,11 @@ from faust.sensors import Sensor
 
 from shadowstream.errors import MarkError, SetupError
 from shadowstream.headers import MarkWriter
-from shadowstream.integrations.clients import delivered
-from shadowstream.integrations.lenient import tolerate_header_names
-from shadowstream.integrations.record import Record
-from shadowstream.integrations.sieve import Sieve
-from shadowstream.integrations.stamp import stamped
+from shadowstream.integrations.gatehouse.clients import delivered
+from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
+from shadowstream.integrations.gatehouse.record import Record
+from shadowstream.integrations.gatehouse.sieve import Sieve
+from shadowstream.integrations.gatehouse.stamp import stamped
 from shadowstream.lane import Lane, entered, mark_here
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from shadowstream.config import Settings
     from shadowstream.events import Hook
-    from shadowstream.integrations.sieve import Aside, Passage
+    from shadowstream.integrations.gatehouse.sieve import Aside, Passage
 
 __all__ = ["lane_app"]
 

@@ -18,12 +18,14 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections import Counter
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.config import Route
 from shadowstream.errors import MarkError
+from shadowstream.events import Listeners, Produced
 from shadowstream.headers import MarkReader, MarkWriter
 from shadowstream.kafka.clients import explained, logger_of, producer_of
 from shadowstream.kafka.offsets import source
@@ -31,13 +33,14 @@ from shadowstream.kafka.transactions.outbox import Outbox
 from shadowstream.lane import Lane, Mark, mark_here
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from confluent_kafka import KafkaError
     from confluent_kafka import Message as RawMessage
     from confluent_kafka import Producer as RawProducer
 
     from shadowstream.config import LaneSettings, Settings
+    from shadowstream.events import Hook
     from shadowstream.headers import Reading
     from shadowstream.kafka.offsets import Piece, Token
 
@@ -60,6 +63,7 @@ class Producer:
         *,
         max_block_s: float = 60.0,
         client_of: Callable[[LaneSettings], RawProducer] = producer_of,
+        hooks: Iterable[Hook] = (),
     ) -> None:
         self._settings = settings
         self._client_of = client_of
@@ -73,7 +77,12 @@ class Producer:
         self._making = threading.Lock()
         self._served: set[RawProducer] = set()
         self._rerouted = _rerouted(settings)
+        self._shadows = frozenset(self._rerouted.values())
+        """Topics that are shadow's alone."""
         self._stamped: tuple[Mark | None, float, list[tuple[str, bytes]]] = (None, 0.0, [])
+        self._listeners = Listeners(hooks)
+        self._counting, self._counts = threading.Lock(), Counter[str]()
+        """Shadow messages by topic, since they were announced."""
 
     def produce(  # noqa: PLR0913 - confluent-kafka's signature
         self,
@@ -91,7 +100,8 @@ class Producer:
 
         Raises:
             BufferError: the lane's queue stayed full.
-            MarkError: ``headers`` carry a mark that is not the one of the work at hand.
+            MarkError: ``headers`` carry a mark that is not the one of the work at hand, or the topic is shadow's alone
+                and this is normal work.
             ConfigError: the work at hand is shadow and the shadow lane is off.
             SetupError: the client refuses a property of the lane.
         """
@@ -100,19 +110,13 @@ class Producer:
         if headers is not None:
             mark, pairs = self._agreed(mark, headers)
         if mark is None:
+            if topic in self._shadows:
+                raise _not_for_normal(topic)
             client = self._normal
             if client is None:
                 client = self._client(Lane.NORMAL)
         else:
-            client = self._shadow
-            if client is None:
-                client = self._client(Lane.SHADOW)
-            last, fresh_until, stamp = self._stamped
-            if mark is not last or monotonic() > fresh_until:
-                stamp = self._stamp(mark)
-            pairs = [*pairs, *stamp] if pairs else stamp
-            if self._rerouted:
-                topic = self._rerouted.get(topic, topic)
+            client, topic, pairs = self._in_shadow(mark, topic, pairs)
         if (origin := source.get()) is not None:
             client, on_delivery = self._bound(origin, client, on_delivery)
         try:
@@ -125,6 +129,21 @@ class Producer:
             again = partial(client.produce, topic, value, key, partition, on_delivery, None, timestamp, pairs)
             self._produce_later(client, again)
 
+    def _in_shadow(self, mark: Mark, topic: str, pairs: Any) -> tuple[RawProducer, str, Any]:  # noqa: ANN401 - headers
+        """Return what sends a shadow message, where it goes, and its headers with the mark."""
+        client = self._shadow
+        if client is None:
+            client = self._client(Lane.SHADOW)
+        last, fresh_until, stamp = self._stamped
+        if mark is not last or monotonic() > fresh_until:
+            stamp = self._stamp(mark)
+        if self._rerouted:
+            topic = self._rerouted.get(topic, topic)
+        if self._listeners:
+            with self._counting:
+                self._counts[topic] += 1
+        return client, topic, [*pairs, *stamp] if pairs else stamp
+
     def poll(self, timeout: float = 0.0) -> int:
         """Serve delivery reports of both lanes, waiting at most ``timeout`` seconds; returns how many."""
         until = monotonic() + timeout
@@ -134,6 +153,7 @@ class Producer:
 
     def flush(self, timeout: float = -1) -> int:
         """Wait until everything is delivered, at most ``timeout`` seconds (-1: no bound); returns what is left."""
+        self._announce()
         until = monotonic() + timeout
         left = 0
         for client in self._clients():
@@ -167,9 +187,16 @@ class Producer:
 
     def _stamp(self, mark: Mark) -> list[tuple[str, bytes]]:
         # A mark is read once and then shared by all messages of a run, so the last one is nearly always this one.
+        self._announce()
         stamp = [(self._name, self._writer.onward(mark, time.time()))]
         self._stamped = (mark, monotonic() + 1.0, stamp)
         return stamp
+
+    def _announce(self) -> None:
+        if self._counts:
+            with self._counting:
+                counts, self._counts = self._counts, Counter()
+            self._listeners.on(Produced(Lane.SHADOW, counts))
 
     def _agreed(self, mark: Mark | None, headers: Headers) -> tuple[Mark | None, Any]:
         """Take a mark that the caller forwarded by hand out of the headers; it must be the one of the work at hand."""
@@ -229,6 +256,13 @@ class Producer:
             f"the producer's queue stayed full for {self._max_block_s:g} s ({len(client)} messages wait);"
             " check the brokers, or raise queue.buffering.max.messages under `kafka:`"
         )
+
+
+def _not_for_normal(topic: str) -> MarkError:
+    return MarkError(
+        f"topic {topic!r} is shadow's and the work at hand is normal; produce to {topic.removeprefix('shadow.')!r},"
+        " shadow work goes there by itself"
+    )
 
 
 def _rerouted(settings: Settings) -> dict[str, str]:

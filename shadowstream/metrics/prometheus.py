@@ -40,6 +40,7 @@ from shadowstream.events import (
     Outcome,
     Overdue,
     OverdueCalls,
+    Produced,
     Rebalanced,
     ShadowOff,
     Transition,
@@ -126,6 +127,7 @@ class PrometheusHook:
             Lagging: lambda lane, event: self._lag.put(lane, event.topic, event.partition, event.messages),
             Overdue: lambda lane, event: self._overdue.add((lane, self._topics.label(event.topic)), 1),
             OverdueCalls: self._on_overdue_calls,
+            Produced: self._on_produced,
             Rebalanced: self._on_rebalanced,
             ShadowOff: lambda lane, _: self._shadow_off.put((lane,), 1),
             Transition: self._on_transition,
@@ -142,6 +144,7 @@ class PrometheusHook:
             "stepped_over", "Messages of the other lane, read and left alone.", "lane", "topic"
         )
         self._quarantine = self._counter("quarantine", "Quarantined messages by reason.", "lane", "topic", "reason")
+        self._produced = self._counter("produced", "Shadow messages given to a producer.", "lane", "topic")
         self._near_misses = self._counter(
             "near_misses", "Normal messages with a header almost like the mark.", "lane", "topic"
         )
@@ -229,6 +232,10 @@ class PrometheusHook:
             else:
                 self._quarantine.add((lane, topic, self._reasons.label(reason)), count)
         self._on_calls(lane, event)
+
+    def _on_produced(self, lane: str, event: Produced) -> None:
+        for topic, count in event.topics.items():
+            self._produced.add((lane, self._topics.label(topic)), count)
 
     def _on_called(self, lane: str, event: Called) -> None:
         command = self._commands.label(event.command)

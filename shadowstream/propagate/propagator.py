@@ -1,6 +1,7 @@
 """The signal on wires other than Kafka: what a request that came is, and what a call that leaves carries.
 
-Every wire asks the same two questions and knows nothing else of marks, so a new one is one module. What arrives is
+Every wire hands over its headers (`Carrier`) with the same two questions and knows nothing else of marks, so a new one
+is one module. What arrives is
 believed by the rules of Kafka's marks. What cannot be is refused, where somebody can still be told; it is never taken
 for normal, with one exception: at the edge, where anybody may write anything, what claims no signature is taken off.
 """
@@ -8,13 +9,14 @@ for normal, with one exception: at the edge, where anybody may write anything, w
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from shadowstream.errors import MarkError, NotAllowedError
 from shadowstream.events import Crossed, Listeners
 from shadowstream.headers import Kind, MarkReader, MarkWriter
 from shadowstream.lane import Lane, mark_here
+from shadowstream.propagate.baggage import HEADER, marks, mirrored, without
 from shadowstream.propagate.hosts import Hosts
 from shadowstream.propagate.leases import Leases
 from shadowstream.propagate.refusals import EXPIRED, NO_LEASE, NOT_TAKING_PART, SHADOW_OFF
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from shadowstream.events import Hook
     from shadowstream.headers import Reading
     from shadowstream.lane import Mark
+    from shadowstream.propagate.carrier import Carrier
 
 __all__ = ["NORMAL", "Arrival", "Propagator"]
 
 SIGNATURE: Final = b"sig="
 FOREIGN: Final = "foreign"
 NOT_LISTED: Final = "not_listed"
+BAGGAGE: Final = "baggage_conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,6 @@ class Arrival:
     """The mark to do the work under; None: in the normal lane, or not at all."""
     refused: str = ""
     """Why it must not be done at all; a metric label."""
-    stripped: bool = False
-    """Whether a foreign mark is to be taken off before anybody sees it."""
 
 
 NORMAL: Final = Arrival()
@@ -61,6 +63,8 @@ class Propagator:
         self.header = settings.mark.header
         """The mark's name on every wire."""
         self._rules = settings.propagate
+        self.names = (self.header.lower(), HEADER) if self._rules.baggage else (self.header.lower(),)
+        """The headers that may hold a mark, in lower case: a request without any of them is normal."""
         self._reader, self._writer = MarkReader.of(settings.mark), MarkWriter.of(settings.mark)
         self._allowed, self._unmarked = Hosts(self._rules.allow), Hosts(self._rules.unmarked)
         self._listeners, self._clock = Listeners(hooks), clock
@@ -68,52 +72,53 @@ class Propagator:
         fleet = None if settings.shadow is None else settings.shadow.fleet
         self._leases = Leases(fleet) if fleet is not None and fleet.lease and not self._off else None
 
-    def arrived(self, values: Sequence[bytes], wire: str) -> Arrival:
-        """Say what a request is that came over ``wire`` with these mark headers, as many as there were."""
-        if not values:
+    def arrived(self, carrier: Carrier, wire: str) -> Arrival:
+        """Say what a request is that came over ``wire``; at the edge a foreign mark is taken off its headers."""
+        values = _parts(carrier.values(self.header))
+        copies = marks(carrier.values(HEADER), self.header) if self._rules.baggage else []
+        if not values and not copies:
             return NORMAL
-        arrival = self._judged(values)
-        if arrival.refused:
-            self._tell(Lane.SHADOW, wire, "in", "refused", arrival.refused)
-        elif arrival.stripped:
+        # Where something claims a signature it may be a test of ours that went wrong, and no test becomes real work.
+        if self._rules.edge and not any(SIGNATURE in value for value in (*values, *copies)):
+            self._strip(carrier)
             self._tell(Lane.NORMAL, wire, "in", "stripped", FOREIGN)
-        else:
-            self._tell(Lane.SHADOW, wire, "in", "carried")
+            return NORMAL
+        arrival = self._judged(values, copies)
+        self._tell(Lane.SHADOW, wire, "in", "refused" if arrival.refused else "carried", arrival.refused)
         return arrival
 
-    def departing(self, host: str, port: int | None, wire: str, present: Sequence[bytes] = ()) -> str | None:
-        """Return the mark that a call to ``host`` carries over ``wire``; None: it carries none.
-
-        ``present`` are the mark headers that the call has already; whatever is returned replaces them.
+    def departing(self, carrier: Carrier, host: str, port: int | None, wire: str) -> None:
+        """Put the mark of the work at hand on a call to ``host``, and take off what must not go there.
 
         Raises:
             NotAllowedError: the work at hand is shadow, and the configuration does not list the host.
             MarkError: the call has a mark already that is not the one of the work at hand, or it cannot be passed on.
         """
         mark = mark_here()
+        present = self._present(carrier)
         if present:
             self._agree(mark, present)
         if mark is None:
-            return None
+            return
         if self._allowed.has(host, port):
+            self._stamp(carrier, self._writer.onward(mark, self._clock()).decode())
             self._tell(Lane.SHADOW, wire, "out", "carried")
-            return self._writer.onward(mark, self._clock()).decode()
-        if self._unmarked.has(host, port):
+        elif self._unmarked.has(host, port):
+            self._strip(carrier)
             self._tell(Lane.SHADOW, wire, "out", "unmarked")
-            return None
-        self._tell(Lane.SHADOW, wire, "out", "refused", NOT_LISTED)
-        raise NotAllowedError(_not_allowed(host, port))
+        else:
+            self._tell(Lane.SHADOW, wire, "out", "refused", NOT_LISTED)
+            raise NotAllowedError(_not_allowed(host, port))
 
     def close(self) -> None:
         """Leave what is shared with other processes."""
         if self._leases is not None:
             self._leases.close()
 
-    def _judged(self, values: Sequence[bytes]) -> Arrival:
-        # Where something claims a signature it may be a test of ours that went wrong, and no test becomes real work.
-        if self._rules.edge and not any(SIGNATURE in value for value in values):
-            return Arrival(stripped=True)
-        reading = self._read(values)
+    def _judged(self, values: list[bytes], copies: list[bytes]) -> Arrival:
+        reading = self._read(values or copies)
+        if values and copies and not _same(reading, self._read(copies)):
+            return Arrival(refused=BAGGAGE)
         if reading.kind is not Kind.SHADOW:
             return Arrival(refused=reading.reason or EXPIRED)
         if self._off:
@@ -124,21 +129,51 @@ class Propagator:
         return Arrival(reading.mark)
 
     def _read(self, values: Sequence[bytes]) -> Reading:
-        # Wires may join what was sent as several headers; no mark has a comma in it.
-        parts = [part.strip(b" \t") for value in values for part in value.split(b",")]
-        return self._reader.read([(self.header, part) for part in parts], self._clock())
+        return self._reader.read([(self.header, value) for value in values], self._clock())
 
-    def _agree(self, mark: Mark | None, present: Sequence[bytes]) -> None:
-        reading = self._read(present)
-        if reading.mark is None or mark is None or reading.mark.run != mark.run:
-            raise MarkError(
-                f"the call carries {self.header} already ({reading.reason or reading.kind}) but the work at hand is"
-                f" {'normal' if mark is None else f'run {mark.run!r}'}; leave the header out, it is set by itself"
-            )
+    def _present(self, carrier: Carrier) -> list[bytes]:
+        """Return the marks that a call has already: copied by a redirect, or set by hand."""
+        copies = marks(carrier.values(HEADER), self.header) if self._rules.baggage else []
+        return [*_parts(carrier.values(self.header)), *copies]
+
+    def _agree(self, mark: Mark | None, present: list[bytes]) -> None:
+        for value in present:
+            reading = self._read([value])
+            if reading.mark is None or mark is None or reading.mark.run != mark.run:
+                raise MarkError(
+                    f"the call carries {self.header} already ({reading.reason or reading.kind}) but the work at hand is"
+                    f" {'normal' if mark is None else f'run {mark.run!r}'}; leave the header out, it is set by itself"
+                )
+
+    def _stamp(self, carrier: Carrier, value: str) -> None:
+        carrier.put(self.header, value)
+        if self._rules.baggage:
+            carrier.put(HEADER, mirrored(carrier.values(HEADER), self.header, value))
+
+    def _strip(self, carrier: Carrier) -> None:
+        carrier.drop(self.header)
+        if self._rules.baggage:
+            rest = without(carrier.values(HEADER), self.header)
+            if rest:
+                carrier.put(HEADER, rest)
+            else:
+                carrier.drop(HEADER)
 
     def _tell(self, lane: Lane, *what: str) -> None:
         if self._listeners:
             self._listeners.on(Crossed(lane, *what))
+
+
+def _parts(values: Sequence[bytes]) -> list[bytes]:
+    """Take apart what a wire has joined of several headers; no mark has a comma in it."""
+    return [part.strip(b" \t") for value in values for part in value.split(b",")]
+
+
+def _same(one: Reading, other: Reading) -> bool:
+    """Tell whether two marks are the same one, however many hops apart."""
+    if one.mark is None or other.mark is None:
+        return one.reason == other.reason and one.kind is other.kind
+    return replace(one.mark, hop=0) == replace(other.mark, hop=0)
 
 
 def _off(settings: Settings) -> str:

@@ -26,7 +26,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "cli": BELOW_CLI | {OURS},
     OURS: BELOW_CLI,
     "console": GROUND | {"fcst", "metrics", "config"},
-    "fcst": GROUND | {"kafka", "propagate", "metrics", "config"},
+    "fcst": GROUND | {"kafka", "propagate", "metrics", "config", "headers", "gate"},
     "integrations": GROUND | {"kafka", "propagate", "gate", "config", "headers", "events"},
     "kafka": GROUND | {"gate", "config", "headers", "events"},
     "propagate": GROUND | {"headers", "config", "events", "gate"},

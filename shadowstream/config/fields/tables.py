@@ -226,6 +226,7 @@ PROPAGATE = MappingProxyType(
         "edge": _of(PropagateSettings, "edge", flag),
         "allow": _of(PropagateSettings, "allow", hosts),
         "unmarked": _of(PropagateSettings, "unmarked", hosts),
+        "baggage": _of(PropagateSettings, "baggage", flag),
     }
 )
 ENGINE_OWNS = refused("Remove it: the engine commits each lane's offsets by its own books.")

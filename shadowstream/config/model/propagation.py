@@ -19,3 +19,5 @@ class PropagateSettings:
     """Hosts that shadow calls may go to, with the mark."""
     unmarked: tuple[str, ...] = ()
     """Hosts that shadow calls may go to without it."""
+    baggage: bool = False
+    """Whether the mark is also sent, and read, as W3C baggage: for hops that pass on nothing else."""

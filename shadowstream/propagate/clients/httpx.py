@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from httpx import AsyncClient, Client, Request
 
+from shadowstream.propagate.carrier import ascii_bytes
+
 if TYPE_CHECKING:
     from shadowstream.propagate.propagator import Propagator
 
@@ -38,11 +40,23 @@ async def _stamp_later(propagator: Propagator, request: Request) -> None:
 
 
 def _stamp(propagator: Propagator, request: Request) -> None:
-    name, url = propagator.header, request.url
-    present = [value.encode() for value in request.headers.get_list(name)]
-    port = url.port or dict(PORTS).get(url.scheme)
-    value = propagator.departing(url.host, port, WIRE, present)
-    if present:
-        del request.headers[name]
-    if value is not None:
-        request.headers[name] = value
+    url = request.url
+    propagator.departing(_Headers(request), url.host, url.port or dict(PORTS).get(url.scheme), WIRE)
+
+
+class _Headers:
+    """A request's headers, some of them more than once."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, request: Request) -> None:
+        self._headers = request.headers
+
+    def values(self, name: str) -> list[bytes]:
+        return [ascii_bytes(value) for value in self._headers.get_list(name)]
+
+    def put(self, name: str, value: str) -> None:
+        self._headers[name] = value
+
+    def drop(self, name: str) -> None:
+        self._headers.pop(name, None)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from requests.adapters import BaseAdapter
 from urllib3.util import parse_url
 
+from shadowstream.propagate.carrier import Mapped
+
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
 
@@ -34,19 +36,11 @@ class LaneAdapter(BaseAdapter):
 
     def send(self, request: PreparedRequest, *arguments: Any, **more: Any) -> Response:  # noqa: ANN401 - the inner adapter's
         """Send one request with the mark of the work at hand."""
-        name, url = self._propagator.header, parse_url(request.url or "")
-        present = [_raw(request.headers[name])] if name in request.headers else []
+        url = parse_url(request.url or "")
         port = url.port or dict(PORTS).get(url.scheme or "")
-        value = self._propagator.departing(url.host or "", port, WIRE, present)
-        request.headers.pop(name, None)
-        if value is not None:
-            request.headers[name] = value
+        self._propagator.departing(Mapped(request.headers), url.host or "", port, WIRE)
         return self._inner.send(request, *arguments, **more)
 
     def close(self) -> None:
         """Close the inner adapter."""
         self._inner.close()
-
-
-def _raw(value: str | bytes) -> bytes:
-    return value.encode("latin-1", "replace") if isinstance(value, str) else value

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib3 import HTTPHeaderDict, PoolManager
 from urllib3.util import parse_url
 
+from shadowstream.propagate.carrier import ascii_bytes
+
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
 
@@ -37,12 +39,25 @@ class LanePools(PoolManager):
         **more: Any,  # noqa: ANN401 - urllib3's
     ) -> BaseHTTPResponse:
         """Send one request with the mark of the work at hand."""
-        name, place = self._propagator.header, parse_url(url)
-        headers = HTTPHeaderDict(more.pop("headers", None) or self.headers)
-        present = [value.encode("latin-1", "replace") for value in headers.getlist(name)]
+        place, headers = parse_url(url), HTTPHeaderDict(more.pop("headers", None) or self.headers)
         port = place.port or dict(PORTS).get(place.scheme or "")
-        value = self._propagator.departing(place.host or "", port, WIRE, present)
-        headers.discard(name)
-        if value is not None:
-            headers[name] = value
+        self._propagator.departing(_Headers(headers), place.host or "", port, WIRE)
         return super().urlopen(method, url, redirect=redirect, headers=headers, **more)
+
+
+class _Headers:
+    """A request's headers, some of them more than once."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, headers: HTTPHeaderDict) -> None:
+        self._headers = headers
+
+    def values(self, name: str) -> list[bytes]:
+        return [ascii_bytes(value) for value in self._headers.getlist(name)]
+
+    def put(self, name: str, value: str) -> None:
+        self._headers[name] = value
+
+    def drop(self, name: str) -> None:
+        self._headers.discard(name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from grpc import StatusCode
 
+from shadowstream.propagate.carrier import Pairs
 from shadowstream.propagate.refusals import EXPIRED, NO_LEASE, NOT_TAKING_PART, SHADOW_OFF
 
 if TYPE_CHECKING:
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
 
     from shadowstream.propagate.propagator import Propagator
 
-__all__ = ["WIRE", "Stamp", "code", "marks"]
+    Metadata = Iterable[tuple[str, Any]] | None
+
+__all__ = ["WIRE", "Stamp", "code", "marked", "place_of"]
 
 WIRE: Final = "grpc"
 
@@ -28,18 +31,15 @@ CODES: Final[Mapping[str, StatusCode]] = MappingProxyType(
     }
 )
 
-Pairs = list[tuple[str, Any]]
-
 
 def code(reason: str) -> StatusCode:
     """Return the status of a call that is refused for ``reason``."""
     return CODES.get(reason, StatusCode.INVALID_ARGUMENT)
 
 
-def marks(name: str, metadata: Iterable[tuple[str, Any]] | None) -> list[bytes]:
-    """Return the values of the mark headers, as many as there are."""
-    found = [value for key, value in metadata or () if key == name]
-    return [value if isinstance(value, bytes) else value.encode("latin-1", "replace") for value in found]
+def marked(names: tuple[str, ...], metadata: Metadata) -> bool:
+    """Tell whether a call may carry a mark at all."""
+    return any(name in names for name, _ in metadata or ())
 
 
 class Stamp:
@@ -47,22 +47,18 @@ class Stamp:
 
     def __init__(self, propagator: Propagator, target: str) -> None:
         self._propagator = propagator
-        self._name = propagator.header.lower()
         self._host, self._port = place_of(target)
 
-    def on(self, metadata: Iterable[tuple[str, Any]] | None) -> Pairs:
+    def on(self, metadata: Metadata) -> list[tuple[str, Any]]:
         """Return a call's metadata with the mark in it.
 
         Raises:
             NotAllowedError: the work at hand is shadow, and the configuration does not list the target's host.
             MarkError: the metadata have a mark already that is not the one of the work at hand.
         """
-        pairs = list(metadata or ())
-        present = marks(self._name, pairs)
-        value = self._propagator.departing(self._host, self._port, WIRE, present)
-        if present:
-            pairs = [pair for pair in pairs if pair[0] != self._name]
-        return pairs if value is None else [*pairs, (self._name, value)]
+        carrier = Pairs(list(metadata or ()))
+        self._propagator.departing(carrier, self._host, self._port, WIRE)
+        return carrier.pairs
 
 
 def place_of(target: str) -> tuple[str, int | None]:

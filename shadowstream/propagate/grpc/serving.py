@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from shadowstream.lane import entered
-from shadowstream.propagate.grpc.metadata import WIRE, code, marks
+from shadowstream.propagate.carrier import Pairs
+from shadowstream.propagate.grpc.metadata import WIRE, code, marked
 from shadowstream.propagate.held import Held
 from shadowstream.propagate.refusals import told
 
@@ -28,7 +29,6 @@ class LaneServerInterceptor(grpc.ServerInterceptor):
 
     def __init__(self, propagator: Propagator) -> None:
         self._propagator = propagator
-        self._name = propagator.header.lower()
 
     def intercept_service(
         self,
@@ -37,10 +37,10 @@ class LaneServerInterceptor(grpc.ServerInterceptor):
     ) -> Handler | None:
         """Return what handles a call, in its lane."""
         handler = continuation(handler_call_details)
-        values = marks(self._name, handler_call_details.invocation_metadata)
-        if handler is None or not values:
+        metadata = handler_call_details.invocation_metadata
+        if handler is None or not marked(self._propagator.names, metadata):
             return handler
-        arrival = self._propagator.arrived(values, WIRE)
+        arrival = self._propagator.arrived(Pairs(list(metadata)), WIRE)
         if arrival.refused:
             return like(handler, _refusing(arrival.refused))
         return in_lane(handler, arrival.mark)

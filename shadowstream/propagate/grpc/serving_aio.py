@@ -12,7 +12,8 @@ import grpc
 import grpc.aio
 
 from shadowstream.lane import entered
-from shadowstream.propagate.grpc.metadata import WIRE, code, marks
+from shadowstream.propagate.carrier import Pairs
+from shadowstream.propagate.grpc.metadata import WIRE, code, marked
 from shadowstream.propagate.grpc.serving import behavior_of, in_lane, like
 from shadowstream.propagate.refusals import told
 
@@ -31,7 +32,6 @@ class LaneServerInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, propagator: Propagator) -> None:
         self._propagator = propagator
-        self._name = propagator.header.lower()
 
     async def intercept_service(
         self,
@@ -40,10 +40,10 @@ class LaneServerInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return what handles a call, in its lane."""
         handler = await continuation(handler_call_details)
-        values = marks(self._name, handler_call_details.invocation_metadata)
-        if handler is None or not values:
+        metadata = handler_call_details.invocation_metadata
+        if handler is None or not marked(self._propagator.names, metadata):
             return handler
-        arrival = self._propagator.arrived(values, WIRE)
+        arrival = self._propagator.arrived(Pairs(list(metadata)), WIRE)
         if arrival.refused:
             return like(handler, _refusing(arrival.refused))
         inner = behavior_of(handler)

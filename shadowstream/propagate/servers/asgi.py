@@ -39,7 +39,7 @@ class LaneMiddleware:
 
     def __init__(self, app: App, propagator: Propagator) -> None:
         self._app, self._propagator = app, propagator
-        self._name = propagator.header.lower().encode()
+        self._names = frozenset(name.encode() for name in propagator.names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -47,19 +47,37 @@ class LaneMiddleware:
         if kind not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
-        name = self._name
-        values = [value for each, value in scope["headers"] if each == name]
-        if not values and mark_here() is None:
+        if mark_here() is None and self._names.isdisjoint([name for name, _ in scope["headers"]]):
             await self._app(scope, receive, send)
             return
-        arrival = self._propagator.arrived(values, kind)
+        headers = _Headers(scope["headers"])
+        arrival = self._propagator.arrived(headers, kind)
         if arrival.refused:
             await _refuse(kind, arrival.refused, send)
             return
-        if arrival.stripped:
-            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != name]}
         with entered(arrival.mark):
-            await self._app(scope, receive, send)
+            await self._app({**scope, "headers": headers.pairs}, receive, send)
+
+
+class _Headers:
+    """A scope's headers: a list of pairs of bytes, names in lower case."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
+        self.pairs = pairs
+
+    def values(self, name: str) -> list[bytes]:
+        ours = name.lower().encode()
+        return [value for each, value in self.pairs if each == ours]
+
+    def put(self, name: str, value: str) -> None:
+        self.drop(name)
+        self.pairs = [*self.pairs, (name.lower().encode(), value.encode())]
+
+    def drop(self, name: str) -> None:
+        ours = name.lower().encode()
+        self.pairs = [pair for pair in self.pairs if pair[0] != ours]
 
 
 async def _refuse(kind: str, reason: str, send: Send) -> None:

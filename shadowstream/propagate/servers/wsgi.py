@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.lane import mark_here
+from shadowstream.propagate.carrier import ascii_bytes
 from shadowstream.propagate.held import Held
 from shadowstream.propagate.servers.answers import refusal
 
@@ -41,19 +42,39 @@ class LaneMiddleware:
 
     def __init__(self, app: App, propagator: Propagator) -> None:
         self._app, self._propagator = app, propagator
-        self._name = "HTTP_" + propagator.header.upper().replace("-", "_")
+        self._names = frozenset(map(_variable, propagator.names))
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request."""
-        value = environ.get(self._name)
-        if value is None and mark_here() is None:
+        if mark_here() is None and self._names.isdisjoint(environ):
             return self._app(environ, start_response)
-        arrival = self._propagator.arrived([] if value is None else [value.encode("latin-1")], WIRE)
+        arrival = self._propagator.arrived(_Headers(environ), WIRE)
         if arrival.refused:
             return _refuse(arrival.refused, start_response)
-        if arrival.stripped:
-            del environ[self._name]
         return Held(arrival.mark, partial(self._app, environ, start_response))
+
+
+class _Headers:
+    """A request's headers among its environment, a variable for each."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    def values(self, name: str) -> list[bytes]:
+        value = self._environ.get(_variable(name))
+        return [] if value is None else [ascii_bytes(value)]
+
+    def put(self, name: str, value: str) -> None:
+        self._environ[_variable(name)] = value
+
+    def drop(self, name: str) -> None:
+        self._environ.pop(_variable(name), None)
+
+
+def _variable(name: str) -> str:
+    return "HTTP_" + name.upper().replace("-", "_")
 
 
 def _refuse(reason: str, start_response: StartResponse) -> list[bytes]:

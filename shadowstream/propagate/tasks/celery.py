@@ -30,6 +30,7 @@ from celery.utils.imports import symbol_by_name
 from shadowstream.errors import MarkError, SetupError
 from shadowstream.headers import UNREADABLE
 from shadowstream.lane import entered
+from shadowstream.propagate.carrier import ascii_bytes
 from shadowstream.propagate.refusals import told
 
 if TYPE_CHECKING:
@@ -79,19 +80,15 @@ class _Wire:
             NotAllowedError: the work at hand is shadow, and the configuration does not list the broker.
             MarkError: the headers carry another mark already, or it cannot be passed on.
         """
-        name, (host, port) = self._propagator.header, self._broker
-        present = self._marks(headers)
-        value = self._propagator.departing(host, port, WIRE, present)
-        if value is None and not present:
-            return headers
-        kept = {each: other for each, other in (headers or {}).items() if each != name}
-        return kept if value is None else {**kept, name: value}
+        carrier = _Headers(headers or {})
+        self._propagator.departing(carrier, *self._broker, WIRE)
+        return carrier.headers or headers
 
     def before_run(self, task_id: str, task: Task[Any, Any], **_: Any) -> None:  # noqa: ANN401 - the signal's
         """Enter the lane of a task that is about to be done."""
         if task.app is not self._app or task.request.is_eager:
             return
-        arrival = self._propagator.arrived(self._marks(task.request.headers), WIRE)
+        arrival = self._propagator.arrived(_Headers(task.request.headers or {}), WIRE)
         if arrival.refused:
             self._refused[task_id] = arrival.refused
         inside = self._inside[task_id] = entered(arrival.mark)
@@ -118,18 +115,31 @@ class _Wire:
         task.backend.store_result(request.id, error, states.FAILURE)
         raise Ignore
 
-    def _marks(self, headers: Mapping[str, Any] | None) -> list[bytes]:
-        headers = headers or {}
-        if self._propagator.header not in headers:
-            return []
-        value = headers[self._propagator.header]
-        # Headers are JSON: what is no text is no mark, and is refused as an empty one.
-        return [value.encode("latin-1", "replace") if isinstance(value, str) else b""]
-
     @cached_property
     def _broker(self) -> tuple[str, int | None]:
         connection = self._app.connection_for_write()
         return connection.hostname or "", connection.port
+
+
+class _Headers:
+    """A task's headers, which are JSON: what is no text is no mark, and is refused as an empty one."""
+
+    __slots__ = ("headers",)
+
+    def __init__(self, headers: Mapping[str, Any]) -> None:
+        self.headers = {**headers}
+
+    def values(self, name: str) -> list[bytes]:
+        if name not in self.headers:
+            return []
+        value = self.headers[name]
+        return [ascii_bytes(value) if isinstance(value, str) else b""]
+
+    def put(self, name: str, value: str) -> None:
+        self.headers[name] = value
+
+    def drop(self, name: str) -> None:
+        self.headers.pop(name, None)
 
 
 def _lane_task(inner: type[Task[Any, Any]], wire: _Wire) -> type[Task[Any, Any]]:

@@ -12,8 +12,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shadowstream.integrations.lenient import LenientRecords, tolerate_header_names
-from shadowstream.integrations.sieve import is_text
+from shadowstream.integrations.gatehouse.lenient import LenientRecords, tolerate_header_names
+from shadowstream.integrations.gatehouse.sieve import is_text
 
 GOOD = [("x-shadow", b"1;run=a"), ("empty", None), ("", b"")]
 STAND_IN = "~~~~"

@@ -25,6 +25,7 @@ from shadowstream.events import (
     Outcome,
     Overdue,
     OverdueCalls,
+    Produced,
     Rebalanced,
     ShadowOff,
     Transition,
@@ -115,6 +116,7 @@ LEVEL = GateLevel(Lane.SHADOW, COMMAND, breaker="half-open", tokens=12.5, in_fli
             f'shadowstream_rebalances_total{{change="lost",{LANE}}} 1.0',
         ),
         (Troubled(Lane.SHADOW, "all brokers down"), f"shadowstream_client_errors_total{{{LANE}}} 1.0"),
+        (Produced(Lane.SHADOW, {TOPIC: 4}), f"shadowstream_produced_total{{{IN_TOPIC}}} 4.0"),
         (
             Crossed(Lane.SHADOW, "http", "in", "refused", "expired"),
             f'shadowstream_crossings_total{{{LANE},reason="expired",verdict="refused",way="in",wire="http"}} 1.0',

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import quote
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import shadowstream as ss
 from shadowstream.errors import MarkError, NotAllowedError
 from shadowstream.lane import Mark
+from shadowstream.propagate import Arrival
+from shadowstream.propagate.carrier import Pairs
 from tests.signals import RUN, signed
 
 OPEN = {"trust": "open"}
 
 
-def arrived(propagator, *values: str):
-    return propagator.arrived([value.encode() for value in values], "http")
+def arrived(propagator, *values: str, carrier: Pairs | None = None):
+    return propagator.arrived(carrier or Pairs([("x-shadow", value) for value in values]), "http")
+
+
+def departing(propagator, host: str, *present: tuple[str, str], port: int = 80) -> dict[str, str]:
+    carrier = Pairs([("own", "1"), *present])
+    propagator.departing(carrier, host, port, "http")
+    assert len(dict(carrier.pairs)) == len(carrier.pairs)
+    assert carrier.pairs[0] == ("own", "1")
+    return dict(carrier.pairs[1:])
 
 
 # In
@@ -63,7 +76,7 @@ def test_an_older_key_still_verifies_and_an_unknown_one_does_not(made) -> None:
 )
 def test_what_cannot_be_trusted_is_refused_and_never_normal(made, ear, values: list[str], reason: str) -> None:
     arrival = arrived(made(), *values)
-    assert (arrival.mark, arrival.refused, arrival.stripped) == (None, reason, False)
+    assert (arrival.mark, arrival.refused) == (None, reason)
     assert ear.told == [f"shadow in refused {reason}"]
 
 
@@ -93,8 +106,9 @@ def test_a_service_that_takes_no_part_refuses_every_mark(made, ear) -> None:
 @pytest.mark.parametrize("value", ["1", "true", "1;run=a", "", "yes", "v9;run=a", "1;run=a,1;run=b"])
 def test_at_the_edge_a_mark_without_a_signature_is_taken_off(made, ear, trust: str, value: str) -> None:
     propagator = made({"edge": True}, mark={"trust": trust, "keys": [{"id": "k1", "secret_env": "SHADOW_KEY_1"}]})
-    arrival = arrived(propagator, value)
-    assert (arrival.mark, arrival.refused, arrival.stripped) == (None, "", True)
+    carrier = Pairs([("own", "1"), ("x-shadow", value)])
+    assert arrived(propagator, carrier=carrier) == Arrival()
+    assert carrier.pairs == [("own", "1")]
     assert ear.told == ["normal in stripped foreign"]
 
 
@@ -108,8 +122,7 @@ def test_at_the_edge_a_mark_without_a_signature_is_taken_off(made, ear, trust: s
     ],
 )
 def test_at_the_edge_a_signature_that_fails_is_refused_for_it_may_be_a_test(made, values, reason: str) -> None:
-    arrival = arrived(made({"edge": True}), *values)
-    assert (arrival.refused, arrival.stripped) == (reason, False)
+    assert arrived(made({"edge": True}), *values).refused == reason
 
 
 def test_at_the_edge_a_signed_mark_is_taken(made) -> None:
@@ -122,7 +135,7 @@ def test_at_the_edge_a_signed_mark_is_taken(made) -> None:
 
 
 def test_a_normal_call_carries_nothing_wherever_it_goes(made, ear) -> None:
-    assert made().departing("anywhere.example", 443, "http") is None
+    assert departing(made(), "anywhere.example") == {}
     assert ear.told == []
 
 
@@ -130,7 +143,7 @@ def test_a_shadow_call_carries_its_mark_one_hop_further(made, ear) -> None:
     propagator = made({"allow": ["ss-business"]})
     arrival = arrived(propagator, signed(hop=3))
     with ss.entered(arrival.mark):
-        value = propagator.departing("ss-business", 80, "http")
+        value = departing(propagator, "ss-business")["x-shadow"]
     again = arrived(propagator, value)
     assert again.mark is not None
     assert (again.mark.run, again.mark.hop) == (RUN, 5)
@@ -141,34 +154,34 @@ def test_a_shadow_call_carries_its_mark_one_hop_further(made, ear) -> None:
 def test_a_run_that_begins_here_is_signed_here(made) -> None:
     propagator = made({"allow": ["ss-business"]})
     with ss.entered(Mark(run="fcst-2")):
-        value = propagator.departing("ss-business", 80, "http")
+        value = departing(propagator, "ss-business")["x-shadow"]
     assert arrived(propagator, value).mark.run == "fcst-2"
 
 
 def test_a_shadow_call_to_a_host_that_is_not_listed_is_stopped(made, ear) -> None:
     propagator = made({"allow": ["ss-business"]})
     with ss.entered(Mark(run="a")), pytest.raises(NotAllowedError, match=r"'payments.example:443'.*allow"):
-        propagator.departing("payments.example", 443, "http")
+        departing(propagator, "payments.example", port=443)
     assert ear.told == ["shadow out refused not_listed"]
 
 
 def test_a_shadow_call_may_go_without_the_mark_where_the_configuration_says_so(made, ear) -> None:
-    propagator = made({"unmarked": ["geo.example"]})
+    propagator = made({"unmarked": ["geo.example"]}, mark=OPEN)
     with ss.entered(Mark(run="a")):
-        assert propagator.departing("geo.example", 443, "http") is None
+        assert departing(propagator, "geo.example", ("x-shadow", "1;run=a")) == {}
     assert ear.told == ["shadow out unmarked"]
 
 
 def test_a_mark_forwarded_by_hand_must_be_the_one_of_the_work_at_hand(made) -> None:
     propagator = made({"allow": ["ss-business"]}, mark=OPEN)
     with ss.entered(Mark(run="a")):
-        assert propagator.departing("ss-business", 80, "http", [b"1;run=a"])
+        assert departing(propagator, "ss-business", ("x-shadow", "1;run=a"))["x-shadow"].startswith("1;run=a;")
         with pytest.raises(MarkError, match="run 'a'"):
-            propagator.departing("ss-business", 80, "http", [b"1;run=b"])
+            departing(propagator, "ss-business", ("x-shadow", "1;run=b"))
         with pytest.raises(MarkError, match="malformed"):
-            propagator.departing("ss-business", 80, "http", [b"junk"])
+            departing(propagator, "ss-business", ("x-shadow", "junk"))
     with pytest.raises(MarkError, match="at hand is normal"):
-        propagator.departing("ss-business", 80, "http", [b"1;run=a"])
+        departing(propagator, "ss-business", ("x-shadow", "1;run=a"))
 
 
 def test_a_loop_of_calls_ends(made) -> None:
@@ -177,7 +190,7 @@ def test_a_loop_of_calls_ends(made) -> None:
     with pytest.raises(MarkError, match="look for a loop"):  # noqa: PT012 - how far it came is part of it
         while hops < 100:
             with ss.entered(mark):
-                mark = arrived(propagator, propagator.departing("ss-business", 80, "http")).mark
+                mark = arrived(propagator, departing(propagator, "ss-business")["x-shadow"]).mark
             hops += 1
     assert hops == 5
 
@@ -187,9 +200,9 @@ def test_no_secret_is_in_what_is_raised_or_told(made) -> None:
     value = signed()
     mark = arrived(propagator, value).mark
     with ss.entered(mark), pytest.raises(NotAllowedError) as raised:
-        propagator.departing("elsewhere.example", 80, "http")
+        departing(propagator, "elsewhere.example")
     with pytest.raises(MarkError) as conflict:
-        propagator.departing("elsewhere.example", 80, "http", [value.encode()])
+        departing(propagator, "elsewhere.example", ("x-shadow", value))
     for told in (raised, conflict):
         assert value.rpartition("sig=")[2] not in str(told.value)
 
@@ -197,5 +210,98 @@ def test_no_secret_is_in_what_is_raised_or_told(made) -> None:
 def test_a_stale_lane_is_not_believed_by_the_next_service(made) -> None:
     propagator = made({"allow": ["ss-business"]})
     with ss.entered(Mark(run="a", expires_at=int(time.time()) - 3600)):
-        value = propagator.departing("ss-business", 80, "http")
+        value = departing(propagator, "ss-business")["x-shadow"]
     assert arrived(propagator, value).refused == "expired"
+
+
+# As baggage
+
+
+def member(mark: str) -> str:
+    return f"x-shadow={quote(mark, safe='')}"
+
+
+def baggage_in(propagator, header: str | None, baggage: str):
+    pairs = [("baggage", baggage), *([] if header is None else [("x-shadow", header)])]
+    return propagator.arrived(Pairs(list(pairs)), "http")
+
+
+def test_a_mark_that_came_as_baggage_alone_is_the_lane(made) -> None:
+    mark = signed(hop=2)
+    for baggage in (member(mark), f"a=1,{member(mark)};property=1, b=2", f" x-shadow = {quote(mark, safe='')} "):
+        arrival = baggage_in(made({"baggage": True}), None, baggage)
+        assert arrival.mark is not None, baggage
+        assert (arrival.mark.run, arrival.mark.hop) == (RUN, 3)
+
+
+def test_the_header_wins_and_disagreement_is_a_conflict(made) -> None:
+    propagator, mark = made({"baggage": True}), signed(hop=5)
+    assert baggage_in(propagator, mark, member(signed(hop=2))).mark.hop == 6
+    assert baggage_in(propagator, mark, "a=1").mark.hop == 6
+    for other in (member(signed("another")), member("junk"), member("1"), "x-shadow=", "x-shadow"):
+        assert baggage_in(propagator, mark, other).refused == "baggage_conflict", other
+        assert baggage_in(propagator, "junk", member(mark)).refused == "baggage_conflict"
+
+
+def test_a_mark_in_baggage_is_believed_no_more_than_one_in_a_header(made) -> None:
+    propagator = made({"baggage": True})
+    for mark, reason in (
+        ("1", "unsigned"),
+        (signed(secret="a guess"), "bad_signature"),
+        (signed(ago_s=1e5), "expired"),
+    ):
+        assert baggage_in(propagator, None, member(mark)).refused == reason
+    assert baggage_in(propagator, None, f"{member(signed())},{member(signed('another'))}").refused == "conflict"
+
+
+def test_baggage_is_not_looked_at_unless_the_configuration_says_so(made) -> None:
+    assert baggage_in(made(), None, member(signed())) == Arrival()
+    assert made().names == ("x-shadow",)
+
+
+def test_too_much_baggage_carries_no_mark_and_the_header_is_not_touched_by_that(made) -> None:
+    propagator, mark = made({"baggage": True}), signed()
+    for baggage in (f"a={'x' * 9000},{member(mark)}", ",".join([*(f"a{n}=1" for n in range(64)), member(mark)])):
+        assert baggage_in(propagator, None, baggage) == Arrival()
+        assert baggage_in(propagator, mark, baggage).mark is not None
+
+
+def test_the_mark_is_mirrored_beside_what_others_have_there(made) -> None:
+    propagator = made({"allow": ["ss-business"], "baggage": True})
+    with ss.entered(Mark(run=RUN)):
+        headers = departing(propagator, "ss-business", ("baggage", f"a=1;p,{member(signed(hop=1))},b=%20"))
+    others, mirrored = headers["baggage"].rsplit(",", 1)
+    assert others == "a=1;p,b=%20"
+    assert mirrored == member(headers["x-shadow"])
+    arrival = baggage_in(propagator, headers["x-shadow"], headers["baggage"])
+    assert arrival.mark is not None
+
+
+def test_a_call_that_carries_no_mark_carries_none_as_baggage_either(made) -> None:
+    propagator = made({"unmarked": ["geo.example"], "baggage": True})
+    with ss.entered(Mark(run=RUN)):
+        assert departing(propagator, "geo.example", ("baggage", f"a=1,{member(signed())}")) == {"baggage": "a=1"}
+        assert departing(propagator, "geo.example", ("baggage", member(signed()))) == {}
+    with pytest.raises(MarkError, match="at hand is normal"):
+        departing(propagator, "geo.example", ("baggage", member(signed())))
+    assert departing(propagator, "geo.example", ("baggage", "a=1")) == {"baggage": "a=1"}
+
+
+def test_at_the_edge_foreign_marks_are_taken_out_of_the_baggage(made, ear) -> None:
+    propagator = made({"edge": True, "baggage": True})
+    carrier = Pairs([("baggage", f"a=1,{member('1;run=x')}"), ("x-shadow", "1")])
+    assert propagator.arrived(carrier, "http") == Arrival()
+    assert carrier.pairs == [("baggage", "a=1")]
+    assert ear.told == ["normal in stripped foreign"]
+
+
+@given(st.lists(st.binary(max_size=40), max_size=4), st.lists(st.binary(max_size=200), max_size=3))
+@settings(
+    derandomize=True, deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_whatever_comes_nothing_is_raised_and_nothing_unsigned_is_shadow(made, values, baggage) -> None:
+    propagator = made({"baggage": True})
+    carrier = Pairs([*(("x-shadow", value) for value in values), *(("baggage", value) for value in baggage)])
+    arrival = propagator.arrived(carrier, "http")
+    assert arrival.mark is None
+    assert bool(arrival.refused) or not values

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from shadowstream.events import Hook
     from shadowstream.gate import Gate, Ticket
     from shadowstream.headers import Reading
-    from shadowstream.integrations.record import Headers, Record
+    from shadowstream.integrations.gatehouse.record import Headers, Record
     from shadowstream.lane import Mark
 
     Send = Callable[["Aside"], Awaitable[object]]

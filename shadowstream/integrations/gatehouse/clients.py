@@ -6,14 +6,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
-from shadowstream.integrations.record import Record
+from shadowstream.integrations.gatehouse.record import Record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from aiokafka import AIOKafkaProducer, ConsumerRecord
 
-    from shadowstream.integrations.sieve import Aside
+    from shadowstream.integrations.gatehouse.sieve import Aside
 
 __all__ = ["delivered", "record_of", "send"]
 

@@ -1,0 +1,77 @@
+"""The one thing that a wire must be able to do: say which headers are there, and change them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
+__all__ = ["Carrier", "Mapped", "Pairs", "ascii_bytes"]
+
+
+class Carrier(Protocol):
+    """The headers of one request or call; names are compared without case where the wire does so."""
+
+    def values(self, name: str) -> list[bytes]:
+        """Return a header's values, as many as there are."""
+        ...
+
+    def put(self, name: str, value: str) -> None:
+        """Set a header, in place of all that are there."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Take a header off, however often it is there."""
+        ...
+
+
+class Pairs:
+    """Headers that are a list of pairs, with names in lower case."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: list[tuple[str, str | bytes]]) -> None:
+        self.pairs = pairs
+        """The headers as they are now."""
+
+    def values(self, name: str) -> list[bytes]:
+        """Return a header's values, as many as there are."""
+        ours = name.lower()
+        return [ascii_bytes(value) for each, value in self.pairs if each == ours]
+
+    def put(self, name: str, value: str) -> None:
+        """Set a header, in place of all that are there."""
+        self.drop(name)
+        self.pairs.append((name.lower(), value))
+
+    def drop(self, name: str) -> None:
+        """Take a header off, however often it is there."""
+        ours = name.lower()
+        self.pairs = [pair for pair in self.pairs if pair[0] != ours]
+
+
+class Mapped:
+    """Headers that are a mapping with one value for each name, compared as the mapping does."""
+
+    __slots__ = ("_mapping",)
+
+    def __init__(self, mapping: MutableMapping[str, str]) -> None:
+        self._mapping = mapping
+
+    def values(self, name: str) -> list[bytes]:
+        """Return a header's value, if it is there."""
+        return [ascii_bytes(self._mapping[name])] if name in self._mapping else []
+
+    def put(self, name: str, value: str) -> None:
+        """Set a header."""
+        self._mapping[name] = value
+
+    def drop(self, name: str) -> None:
+        """Take a header off."""
+        self._mapping.pop(name, None)
+
+
+def ascii_bytes(value: str | bytes) -> bytes:
+    """Return a header's value as bytes; what is beyond Latin-1 is no mark, whatever becomes of it."""
+    return value.encode("latin-1", "replace") if isinstance(value, str) else value

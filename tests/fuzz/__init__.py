@@ -1,0 +1,1 @@
+"""Header lists and tokens without end, against a second reader that was written from the design and shares nothing."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from benchmarks.ground import Ground
 
-__all__ = ["measured", "together", "wait_for"]
+__all__ = ["Plan", "System", "measured", "run", "summary", "together", "wait_for"]
 
 MODULE: Final = "benchmarks.lanes"
 RATE: Final = 500
@@ -61,23 +61,41 @@ class Plan:
         return range(first, begin + step * int(RATE * (third + 1) * self.third_s), step)
 
 
-def run(ground: Ground, role: str, plan: Plan, name: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class System:
+    """Who handles the messages."""
+
+    role: str
+    module: str = MODULE
+    has_lanes: bool = True
+    """Whether its shadow lane says that it is ready."""
+    rule: dict[str, object] | None = None
+    """The topic's rule in the configuration."""
+
+
+WORKER: Final = System("worker")
+PLAIN: Final = System("plain", has_lanes=False)
+
+
+def run(ground: Ground, who: System, plan: Plan, name: str) -> dict[str, Any]:
     """Run one system under one plan on a topic of its own; returns its phases and what the generators say."""
-    settings = ground.settings(name, ground.topic(name))
+    topics = [ground.topic(each) for each in (name, f"shadow.{name}")]
+    settings = ground.settings(name, name, who.rule)
     folder = ground.folder / f"run-{name}"
     folder.mkdir()
     greet(ground, settings, name)
-    with started(MODULE, role, settings, name, folder) as system:
+    with started(who.module, who.role, settings, name, folder) as system:
         wait_for(folder / "normal-ready", system)
-        if role == "worker":
+        if who.has_lanes:
             wait_for(folder / "shadow-ready", system)
         begin, generators = generated(settings, plan, name, folder)
         time.sleep(GRACE_S)
         ended = time.monotonic_ns()
     samples = read_samples(folder)
-    ground.drop(name)
+    for topic in topics:
+        ground.drop(topic)
     phases = {third: phase(samples, plan.schedule(begin, n), ended) for n, third in enumerate(plan.names)}
-    say(f"(c) {name}: " + ", ".join(f"{third} p99 {each.p99_ms:.1f} ms" for third, each in phases.items()))
+    say(f"{name}: " + ", ".join(f"{third} p99 {each.p99_ms:.1f} ms" for third, each in phases.items()))
     deaths = max(len(list(folder.glob("samples-*"))) - 1, 0)
     return {
         "times": plan.times,
@@ -186,8 +204,8 @@ def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, objec
     for turn in range(max(repeats.values())):
         for times in (times for times, wanted in repeats.items() if turn < wanted):
             plan = Plan(times, third_s, settle_s)
-            worker[times].append(run(ground, "worker", plan, f"worker-{times}x-{turn}"))
-    plain = [run(ground, "plain", Plan(times, third_s / 2, settle_s / 2, 2), f"plain-{times}x") for times in repeats]
+            worker[times].append(run(ground, WORKER, plan, f"worker-{times}x-{turn}"))
+    plain = [run(ground, PLAIN, Plan(times, third_s / 2, settle_s / 2, 2), f"plain-{times}x") for times in repeats]
     levels = [summary(runs) for runs in worker.values()]
     rows = [row for level in levels for row in level_rows(level)] + plain_rows(plain)
     method = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks import gates, guarding, latency, memory, produce, rebalance, repeats, throughput
+from benchmarks import agents, gates, guarding, latency, memory, produce, rebalance, repeats, throughput
 from benchmarks.figures import Row
 from benchmarks.ground import child, say
 from benchmarks.peers import contest
@@ -113,6 +113,11 @@ ROWS: Final[dict[str, Part]] = {
         "guard",
         "a downstream of both lanes at its capacity, with and without guard; wanted: p99 <= 50 ms, shadow >= 0.6",
         lambda ground, options: guarding.measured(ground, quick=options.quick),
+    ),
+    "l": Part(
+        "faust",
+        "normal p99 of Faust in lanes under a shadow flood with a stuck agent, beside plain Faust; wanted <= 1.2",
+        lambda ground, options: agents.measured(ground, quick=options.quick),
     ),
 }
 

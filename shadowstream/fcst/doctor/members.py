@@ -43,7 +43,11 @@ def groups(settings: Settings, admin: AdminClient) -> Iterator[Diagnosis]:
             continue
         ours = settings.of(lane)
         group = str(ours.kafka["group.id"])
-        members = _members(admin, group)
+        found = _described(admin, group)
+        members = [] if found is None else found.members
+        granted = set() if found is None else {each.name for each in found.authorized_operations or ()}
+        if granted and not granted & {"READ", "ALL"}:
+            yield bad(f"group {group}", "this service may not READ as a member of it", "Grant it READ on the group.")
         deaf = sorted({each.client_id for each in members if not each.client_id.endswith(f".{lane}")})
         shared = any(topic.enabled and topic.route is Route.SAME for topic in ours.topics.values())
         if deaf and (shared or lane is Lane.SHADOW):
@@ -56,20 +60,20 @@ def groups(settings: Settings, admin: AdminClient) -> Iterator[Diagnosis]:
             yield good(f"group {group}", f"{len(members)} members" + (", all of which know marks" if members else ""))
 
 
-def _members(admin: AdminClient, group: str) -> list[Any]:
+def _described(admin: AdminClient, group: str) -> Any:  # noqa: ANN401 - the client's own
+    """Return what the brokers say of a group; None when it was never there."""
     until = time.monotonic() + ANSWER_S
     while True:
         try:
-            answer: Any = admin.describe_consumer_groups([group], request_timeout=ANSWER_S)[group].result()
+            asked = admin.describe_consumer_groups(
+                [group], include_authorized_operations=True, request_timeout=ANSWER_S
+            )
+            return asked[group].result()
         except KafkaException as error:
             told = error.args[0]
-            # A group that was never there is one that nobody is in.
             if told.name() == "GROUP_ID_NOT_FOUND":
-                return []
+                return None
             # A coordinator that has just begun says so for a moment.
             if (not told.retriable() and told.name() not in LATER) or time.monotonic() > until:
                 raise BrokerError(f"the members of {group} cannot be read: {explained(told)}") from error
             time.sleep(AGAIN_S)
-        else:
-            members: list[Any] = answer.members
-            return members

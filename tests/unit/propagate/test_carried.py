@@ -16,7 +16,8 @@ from shadowstream.propagate.tasks import LaneExecutor, carried
 MARK = ss.Mark(run="fcst-1111", expires_at=1_795_480_000, hop=3, key_id="k1", signature="s" * 43)
 POOLS = {
     "threads": lambda: ThreadPoolExecutor(2),
-    "forked": lambda: ProcessPoolExecutor(2, get_context("fork")),
+    # Not plainly forked: this process has threads of other tests, which no fork survives.
+    "forked": lambda: ProcessPoolExecutor(2, get_context("forkserver")),
     "spawned": lambda: ProcessPoolExecutor(1, get_context("spawn")),
 }
 

@@ -51,7 +51,7 @@ def test_an_unknown_row_is_refused(text: str) -> None:
 
 
 def test_every_row_is_the_default() -> None:
-    assert parser().parse_args([]).rows == "abcdefghijk"
+    assert parser().parse_args([]).rows == "abcdefghijkl"
 
 
 def test_the_command_line_reaches_the_rows() -> None:

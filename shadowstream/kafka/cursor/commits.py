@@ -60,6 +60,8 @@ class Wait:
 
     copies: int = 0
     """How often it was said and not answered."""
+    said: int = 0
+    """How often it was said since all that was said before is answered."""
     until: float = 0.0
     """When something else is committed all the same; monotonic seconds."""
 
@@ -159,8 +161,8 @@ class Commits:
         due: dict[Place, Due] = {}
         for place in places:
             asked = self.windows[place].asked
-            # One that was said twice may be seen, and its copy is still on its way.
-            if asked is None or self._unanswered[place].copies > 1:
+            # One that was said twice may be seen, and answered once, and its copy is still on its way.
+            if asked is None or self._unanswered[place].said > 1:
                 return False
             due[place] = asked
         return not due or self._done_for_good(due, until)
@@ -208,7 +210,7 @@ class Commits:
             if (window := self.windows.get(place)) is not None:
                 window.asked = each
             wait = self._unanswered.setdefault(place, Wait())
-            wait.copies, wait.until = wait.copies + 1, until
+            wait.copies, wait.said, wait.until = wait.copies + 1, wait.said + 1, until
         offsets = _offsets(due)
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, Iterable, MutableMapping
 
 __all__ = ["Carrier", "Mapped", "Pairs", "ascii_bytes"]
 
@@ -52,24 +52,33 @@ class Pairs:
 
 
 class Mapped:
-    """Headers that are a mapping with one value for each name, compared as the mapping does."""
+    """Headers that are a mapping, with names compared as the mapping does.
 
-    __slots__ = ("_mapping",)
+    ``all_of`` gives all values of a name, where the mapping may have several; setting and deleting mean all of them.
+    """
 
-    def __init__(self, mapping: MutableMapping[str, str]) -> None:
-        self._mapping = mapping
+    __slots__ = ("_all_of", "_mapping")
+
+    def __init__(
+        self, mapping: MutableMapping[str, str], all_of: Callable[[str], Iterable[str | bytes]] | None = None
+    ) -> None:
+        self._mapping, self._all_of = mapping, all_of or self._one_of
 
     def values(self, name: str) -> list[bytes]:
-        """Return a header's value, if it is there."""
-        return [ascii_bytes(self._mapping[name])] if name in self._mapping else []
+        """Return a header's values, as many as there are."""
+        return [ascii_bytes(value) for value in self._all_of(name)]
 
     def put(self, name: str, value: str) -> None:
-        """Set a header."""
+        """Set a header, in place of all that are there."""
         self._mapping[name] = value
 
     def drop(self, name: str) -> None:
-        """Take a header off."""
-        self._mapping.pop(name, None)
+        """Take a header off, however often it is there."""
+        if name in self._mapping:
+            del self._mapping[name]
+
+    def _one_of(self, name: str) -> list[str]:
+        return [self._mapping[name]] if name in self._mapping else []
 
 
 def ascii_bytes(value: str | bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Hosts"]
+__all__ = ["Hosts", "split"]
 
 
 class Hosts:
@@ -20,7 +20,7 @@ class Hosts:
     __slots__ = ("_exact", "_suffixes")
 
     def __init__(self, listed: Iterable[str]) -> None:
-        places = [_split(each) for each in listed]
+        places = [split(each.lower()) for each in listed]
         self._exact = frozenset(place for place in places if not place[0].startswith("*."))
         self._suffixes = tuple((host[1:], port) for host, port in places if host.startswith("*."))
 
@@ -32,9 +32,10 @@ class Hosts:
         return any(name.endswith(suffix) and own in {None, port} for suffix, own in self._suffixes)
 
 
-def _split(listed: str) -> tuple[str, int | None]:
-    host, colon, port = listed.lower().rpartition(":")
+def split(place: str) -> tuple[str, int | None]:
+    """Return the host and the port of ``host``, ``host:port`` or ``[::1]:port``."""
+    host, colon, port = place.rpartition(":")
     if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
         # An IPv6 address stands in brackets where a port follows it, as in a URL.
-        return listed.lower().strip("[]"), None
+        return place.strip("[]"), None
     return host.strip("[]"), int(port)

@@ -10,6 +10,7 @@ from shadowstream.config import lint
 from shadowstream.fcst.doctor.diagnosis import bad, good, poor
 from shadowstream.headers import Kind, MarkReader, MarkWriter
 from shadowstream.lane import Mark
+from shadowstream.propagate.hosts import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def hosts(settings: Settings) -> Iterator[Diagnosis]:
         yield good("propagate", told)
         return
     for listed in (*rules.allow, *rules.unmarked):
-        host = listed.rpartition(":")[0].strip("[]") if listed.rpartition(":")[2].isdigit() else listed.strip("[]")
+        host, _ = split(listed)
         if host.startswith("*."):
             continue
         try:

@@ -5,6 +5,7 @@
 ``requests``  ``carrying(session, propagator)``
 ``aiohttp``   ``ClientSession(middlewares=[lane_middleware(propagator)])``
 ``urllib3``   ``LanePools(propagator)``, a pool manager
+``wire``      what they share
 ============  ===========================================================
 
 Each looks at every request that is really sent, and so at each redirect: where that leads is asked anew.

@@ -9,11 +9,12 @@ Traps:
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from httpx import AsyncClient, Client, Request
 
-from shadowstream.propagate.carrier import ascii_bytes
+from shadowstream.propagate.carrier import Mapped
+from shadowstream.propagate.clients.wire import WIRE, port_of
 
 if TYPE_CHECKING:
     from shadowstream.propagate.propagator import Propagator
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["carrying"]
 
 T = TypeVar("T", bound=Client | AsyncClient)
-
-WIRE: Final = "http"
-PORTS: Final = (("http", 80), ("https", 443))
 
 
 def carrying(client: T, propagator: Propagator) -> T:
@@ -41,22 +39,5 @@ async def _stamp_later(propagator: Propagator, request: Request) -> None:
 
 def _stamp(propagator: Propagator, request: Request) -> None:
     url = request.url
-    propagator.departing(_Headers(request), url.host, url.port or dict(PORTS).get(url.scheme), WIRE)
-
-
-class _Headers:
-    """A request's headers, some of them more than once."""
-
-    __slots__ = ("_headers",)
-
-    def __init__(self, request: Request) -> None:
-        self._headers = request.headers
-
-    def values(self, name: str) -> list[bytes]:
-        return [ascii_bytes(value) for value in self._headers.get_list(name)]
-
-    def put(self, name: str, value: str) -> None:
-        self._headers[name] = value
-
-    def drop(self, name: str) -> None:
-        self._headers.pop(name, None)
+    headers = Mapped(request.headers, request.headers.get_list)
+    propagator.departing(headers, url.host, port_of(url.scheme, url.port), WIRE)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from requests.adapters import BaseAdapter
 from urllib3.util import parse_url
 
 from shadowstream.propagate.carrier import Mapped
+from shadowstream.propagate.clients.wire import WIRE, port_of
 
 if TYPE_CHECKING:
     from requests import PreparedRequest, Response, Session
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from shadowstream.propagate.propagator import Propagator
 
 __all__ = ["LaneAdapter", "carrying"]
-
-WIRE: Final = "http"
-PORTS: Final = (("http", 80), ("https", 443))
 
 
 def carrying(session: Session, propagator: Propagator) -> Session:
@@ -37,7 +35,7 @@ class LaneAdapter(BaseAdapter):
     def send(self, request: PreparedRequest, *arguments: Any, **more: Any) -> Response:  # noqa: ANN401 - the inner adapter's
         """Send one request with the mark of the work at hand."""
         url = parse_url(request.url or "")
-        port = url.port or dict(PORTS).get(url.scheme or "")
+        port = port_of(url.scheme, url.port)
         self._propagator.departing(Mapped(request.headers), url.host or "", port, WIRE)
         return self._inner.send(request, *arguments, **more)
 

@@ -6,12 +6,13 @@ the manager would not see it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from urllib3 import HTTPHeaderDict, PoolManager
 from urllib3.util import parse_url
 
-from shadowstream.propagate.carrier import ascii_bytes
+from shadowstream.propagate.carrier import Mapped
+from shadowstream.propagate.clients.wire import WIRE, port_of
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from shadowstream.propagate.propagator import Propagator
 
 __all__ = ["LanePools"]
-
-WIRE: Final = "http"
-PORTS: Final = (("http", 80), ("https", 443))
 
 
 class LanePools(PoolManager):
@@ -40,24 +38,6 @@ class LanePools(PoolManager):
     ) -> BaseHTTPResponse:
         """Send one request with the mark of the work at hand."""
         place, headers = parse_url(url), HTTPHeaderDict(more.pop("headers", None) or self.headers)
-        port = place.port or dict(PORTS).get(place.scheme or "")
-        self._propagator.departing(_Headers(headers), place.host or "", port, WIRE)
+        port = port_of(place.scheme, place.port)
+        self._propagator.departing(Mapped(headers, headers.getlist), place.host or "", port, WIRE)
         return super().urlopen(method, url, redirect=redirect, headers=headers, **more)
-
-
-class _Headers:
-    """A request's headers, some of them more than once."""
-
-    __slots__ = ("_headers",)
-
-    def __init__(self, headers: HTTPHeaderDict) -> None:
-        self._headers = headers
-
-    def values(self, name: str) -> list[bytes]:
-        return [ascii_bytes(value) for value in self._headers.getlist(name)]
-
-    def put(self, name: str, value: str) -> None:
-        self._headers[name] = value
-
-    def drop(self, name: str) -> None:
-        self._headers.discard(name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from grpc import StatusCode
 
 from shadowstream.propagate.carrier import Pairs
+from shadowstream.propagate.hosts import split
 from shadowstream.propagate.refusals import EXPIRED, NO_LEASE, NOT_TAKING_PART, SHADOW_OFF
 
 if TYPE_CHECKING:
@@ -68,7 +69,4 @@ def place_of(target: str) -> tuple[str, int | None]:
         return "unix", None
     if scheme in {"dns", "ipv4", "ipv6", "xds", "passthrough"} and not rest.isdigit():
         target = rest.rpartition("/")[2]
-    host, colon, port = target.rpartition(":")
-    if not colon or not port.isdigit() or (":" in host and not host.startswith("[")):
-        return target.strip("[]"), None
-    return host.strip("[]"), int(port)
+    return split(target)

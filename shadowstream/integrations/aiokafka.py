@@ -31,6 +31,7 @@ from shadowstream.integrations.gatehouse.clients import delivered, record_of, se
 from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
+from shadowstream.kafka.producer import rerouted
 from shadowstream.lane import Lane, entered, mark_here
 
 if TYPE_CHECKING:
@@ -133,9 +134,7 @@ class LaneProducer:
         self.raw = raw
         """aiokafka's own producer; starting and stopping it is its owner's."""
         self._writer = MarkWriter.of(settings.mark)
-        self._sources = (
-            {} if settings.shadow is None else {topic.name: topic.source for topic in settings.shadow.topics.values()}
-        )
+        self._rerouted = rerouted(settings)
 
     async def send(self, topic: str, value: Any = None, key: Any = None, **more: Any) -> Any:
         """Queue one message, as aiokafka does; returns its future.
@@ -154,7 +153,7 @@ class LaneProducer:
         return await self.raw.send_and_wait(self._place(topic), value, key, **self._stamped(more))
 
     def _place(self, topic: str) -> str:
-        return topic if mark_here() is None else self._sources.get(topic, topic)
+        return topic if mark_here() is None else self._rerouted.get(topic, topic)
 
     def _stamped(self, more: dict[str, Any]) -> dict[str, Any]:
         return {**more, "headers": stamped(self._writer, more.get("headers"))}

@@ -16,9 +16,8 @@ Traps:
 
 from __future__ import annotations
 
-import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaProducer
 from faststream import BaseMiddleware
@@ -28,9 +27,10 @@ from shadowstream.errors import SetupError
 from shadowstream.headers import MarkWriter
 from shadowstream.integrations.gatehouse.clients import delivered, record_of, send
 from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
+from shadowstream.integrations.gatehouse.process import lane_of_process
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
-from shadowstream.lane import Lane, entered
+from shadowstream.lane import entered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,10 +39,9 @@ if TYPE_CHECKING:
     from shadowstream.config import Settings
     from shadowstream.events import Hook
     from shadowstream.integrations.gatehouse.sieve import Aside, Passage
+    from shadowstream.lane import Lane
 
 __all__ = ["FastStreamLane"]
-
-VARIABLE: Final = "SHADOWSTREAM_LANE"
 
 
 class FastStreamLane:
@@ -61,7 +60,7 @@ class FastStreamLane:
         commands: Mapping[str, str] | None = None,
         hooks: Iterable[Hook] = (),
     ) -> None:
-        self.lane = Lane(lane or os.environ.get(VARIABLE, Lane.NORMAL))
+        self.lane = lane_of_process(lane)
         ours = settings.of(self.lane)
         tolerate_header_names()
         self.servers = str(ours.kafka["bootstrap.servers"])

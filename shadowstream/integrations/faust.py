@@ -24,7 +24,6 @@ changelogs. What it sends outside of any message (a timer) has no run: an error.
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -37,6 +36,7 @@ from shadowstream.errors import MarkError, SetupError
 from shadowstream.headers import MarkWriter
 from shadowstream.integrations.gatehouse.clients import delivered
 from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
+from shadowstream.integrations.gatehouse.process import lane_of_process
 from shadowstream.integrations.gatehouse.record import Record
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["lane_app"]
 
-VARIABLE: Final = "SHADOWSTREAM_LANE"
-"""The environment variable that says in which lane a process is."""
 SHADOW: Final = "shadow."
 """What shadow's own topics begin with."""
 
@@ -73,7 +71,7 @@ def lane_app(
         ConfigError: the lane is the shadow lane, and it is off.
         ValueError: there is no such lane.
     """
-    lane = Lane(lane or os.environ.get(VARIABLE, Lane.NORMAL))
+    lane = lane_of_process(lane)
     ours = settings.of(lane)
     tolerate_header_names()
     servers = str(ours.kafka["bootstrap.servers"]).split(",")

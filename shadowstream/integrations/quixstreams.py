@@ -18,7 +18,6 @@ group, and so the lane's own. Traps:
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -28,6 +27,7 @@ from quixstreams import message_context
 from shadowstream.config import OnLimit
 from shadowstream.errors import BrokerError, SetupError
 from shadowstream.headers import MarkWriter
+from shadowstream.integrations.gatehouse.process import lane_of_process
 from shadowstream.integrations.gatehouse.record import Record
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
@@ -48,7 +48,6 @@ __all__ = ["QuixLane"]
 
 T = TypeVar("T")
 
-VARIABLE: Final = "SHADOWSTREAM_LANE"
 ANSWER_S: Final = 30.0
 
 
@@ -69,7 +68,7 @@ class QuixLane:
         commands: Mapping[str, str] | None = None,
         hooks: Iterable[Hook] = (),
     ) -> None:
-        self.lane = Lane(lane or os.environ.get(VARIABLE, Lane.NORMAL))
+        self.lane = lane_of_process(lane)
         self._ours = settings.of(self.lane)
         waiting = [name for name, topic in self._ours.topics.items() if topic.on_limit is OnLimit.WAIT]
         if self.lane is Lane.SHADOW and waiting:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Headers = list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None]
     OnDelivery = Callable[[KafkaError | None, RawMessage], None]
 
-__all__ = ["Producer"]
+__all__ = ["Producer", "rerouted"]
 
 log = logger_of("producer")
 
@@ -76,7 +76,7 @@ class Producer:
         self._shadow: RawProducer | None = None
         self._making = threading.Lock()
         self._served: set[RawProducer] = set()
-        self._rerouted = _rerouted(settings)
+        self._rerouted = rerouted(settings)
         self._shadows = frozenset(self._rerouted.values())
         """Topics that are shadow's alone."""
         self._stamped: tuple[Mark | None, float, list[tuple[str, bytes]]] = (None, 0.0, [])
@@ -265,7 +265,8 @@ def _not_for_normal(topic: str) -> MarkError:
     )
 
 
-def _rerouted(settings: Settings) -> dict[str, str]:
+def rerouted(settings: Settings) -> dict[str, str]:
+    """Return where shadow messages go whose topic is not the normal one, by that."""
     if settings.shadow is None:
         return {}
     topics = settings.shadow.topics.values()

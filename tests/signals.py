@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import shadowstream as ss
 from shadowstream.events import Crossed
 from shadowstream.headers import MarkWriter
+from shadowstream.propagate import Propagator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from shadowstream.events import Event
@@ -50,6 +52,16 @@ def settings_of(folder: Path, **sections: Any) -> ss.Settings:
     path = folder / "shadowstream.yaml"
     path.write_text(json.dumps({name: section for name, section in document.items() if section is not None}))
     return ss.load(path, environ=ENVIRON, strict=True)
+
+
+def maker(folder: Path, ear: Ear, **always: Any) -> Callable[..., Propagator]:
+    """Return what makes a service's signal, which ``ear`` hears; its rules are ``always`` and what a test adds."""
+
+    def make(propagate: dict[str, Any] | None = None, **sections: Any) -> Propagator:
+        rules = {"shadow": True, **always, **(propagate or {})}
+        return Propagator(settings_of(folder, propagate=rules, **sections), [ear])
+
+    return make
 
 
 def signed(run: str = RUN, *, key_id: str = "k1", secret: str = SECRET, ago_s: float = 0.0, **more: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -27,27 +27,31 @@ class Carrier(Protocol):
 
 
 class Pairs:
-    """Headers that are a list of pairs, with names in lower case."""
+    """Headers that are a list of pairs, with names in lower case; the list that is given stays as it is.
 
-    __slots__ = ("pairs",)
+    ``spell`` writes names and values as the wire has them: as text, or as bytes.
+    """
 
-    def __init__(self, pairs: list[tuple[str, str | bytes]]) -> None:
-        self.pairs = pairs
+    __slots__ = ("_spell", "pairs")
+
+    def __init__(self, pairs: Iterable[tuple[Any, Any]], spell: Callable[[str], str | bytes] = str) -> None:
+        self._spell = spell
+        self.pairs = [*pairs]
         """The headers as they are now."""
 
     def values(self, name: str) -> list[bytes]:
         """Return a header's values, as many as there are."""
-        ours = name.lower()
+        ours = self._spell(name.lower())
         return [ascii_bytes(value) for each, value in self.pairs if each == ours]
 
     def put(self, name: str, value: str) -> None:
         """Set a header, in place of all that are there."""
         self.drop(name)
-        self.pairs.append((name.lower(), value))
+        self.pairs.append((self._spell(name.lower()), self._spell(value)))
 
     def drop(self, name: str) -> None:
         """Take a header off, however often it is there."""
-        ours = name.lower()
+        ours = self._spell(name.lower())
         self.pairs = [pair for pair in self.pairs if pair[0] != ours]
 
 

@@ -1,9 +1,9 @@
 """The signal on wires other than Kafka: what a request that came is, and what a call that leaves carries.
 
 Every wire hands over its headers (`Carrier`) with the same two questions and knows nothing else of marks, so a new one
-is one module. What arrives is
-believed by the rules of Kafka's marks. What cannot be is refused, where somebody can still be told; it is never taken
-for normal, with one exception: at the edge, where anybody may write anything, what claims no signature is taken off.
+is one module. What arrives is believed by the rules of Kafka's marks. What cannot be is refused, where somebody can
+still be told; it is never taken for normal, with one exception: at the edge, where anybody may write anything, what
+claims no signature is taken off.
 """
 
 from __future__ import annotations
@@ -74,8 +74,7 @@ class Propagator:
 
     def arrived(self, carrier: Carrier, wire: str) -> Arrival:
         """Say what a request is that came over ``wire``; at the edge a foreign mark is taken off its headers."""
-        values = _parts(carrier.values(self.header))
-        copies = marks(carrier.values(HEADER), self.header) if self._rules.baggage else []
+        values, copies = self._present(carrier)
         if not values and not copies:
             return NORMAL
         # Where something claims a signature it may be a test of ours that went wrong, and no test becomes real work.
@@ -95,9 +94,9 @@ class Propagator:
             MarkError: the call has a mark already that is not the one of the work at hand, or it cannot be passed on.
         """
         mark = mark_here()
-        present = self._present(carrier)
-        if present:
-            self._agree(mark, present)
+        # Copied by a redirect, or set by hand.
+        values, copies = self._present(carrier)
+        self._agree(mark, [*values, *copies])
         if mark is None:
             return
         if self._allowed.has(host, port):
@@ -131,10 +130,10 @@ class Propagator:
     def _read(self, values: Sequence[bytes]) -> Reading:
         return self._reader.read([(self.header, value) for value in values], self._clock())
 
-    def _present(self, carrier: Carrier) -> list[bytes]:
-        """Return the marks that a call has already: copied by a redirect, or set by hand."""
+    def _present(self, carrier: Carrier) -> tuple[list[bytes], list[bytes]]:
+        """Return the marks that are there, and the copies of them in the baggage."""
         copies = marks(carrier.values(HEADER), self.header) if self._rules.baggage else []
-        return [*_parts(carrier.values(self.header)), *copies]
+        return _parts(carrier.values(self.header)), copies
 
     def _agree(self, mark: Mark | None, present: list[bytes]) -> None:
         for value in present:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shadowstream.propagate import Propagator
-from tests.signals import Ear, settings_of
+from tests.signals import Ear, maker
 from tests.wires.serving import asgi, wsgi
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from shadowstream.propagate import Propagator
 
     Serve = Callable[..., str]
 
@@ -25,11 +26,7 @@ def ear() -> Ear:
 
 @pytest.fixture
 def made(tmp_path: Path, ear: Ear) -> Callable[..., Propagator]:
-    def make(propagate: dict[str, Any] | None = None, **sections: Any) -> Propagator:
-        rules = {"shadow": True, "allow": ["127.0.0.1"], **(propagate or {})}
-        return Propagator(settings_of(tmp_path, propagate=rules, **sections), [ear])
-
-    return make
+    return maker(tmp_path, ear, allow=["127.0.0.1"])
 
 
 @pytest.fixture

@@ -14,11 +14,13 @@ from shadowstream.propagate.refusals import EXPIRED, NO_LEASE, NOT_TAKING_PART, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from shadowstream.propagate.propagator import Propagator
+    from grpc import HandlerCallDetails
+
+    from shadowstream.propagate.propagator import Arrival, Propagator
 
     Metadata = Iterable[tuple[str, Any]] | None
 
-__all__ = ["WIRE", "Stamp", "code", "marked", "place_of"]
+__all__ = ["WIRE", "Stamp", "arrived", "code", "place_of"]
 
 WIRE: Final = "grpc"
 
@@ -38,9 +40,12 @@ def code(reason: str) -> StatusCode:
     return CODES.get(reason, StatusCode.INVALID_ARGUMENT)
 
 
-def marked(names: tuple[str, ...], metadata: Metadata) -> bool:
-    """Tell whether a call may carry a mark at all."""
-    return any(name in names for name, _ in metadata or ())
+def arrived(propagator: Propagator, call: HandlerCallDetails) -> Arrival | None:
+    """Say what a call is that came; None when it has nothing that may be a mark."""
+    metadata = call.invocation_metadata or ()
+    if all(name not in propagator.names for name, _ in metadata):
+        return None
+    return propagator.arrived(Pairs(metadata), WIRE)
 
 
 class Stamp:
@@ -57,7 +62,7 @@ class Stamp:
             NotAllowedError: the work at hand is shadow, and the configuration does not list the target's host.
             MarkError: the metadata have a mark already that is not the one of the work at hand.
         """
-        carrier = Pairs(list(metadata or ()))
+        carrier = Pairs(metadata or ())
         self._propagator.departing(carrier, self._host, self._port, WIRE)
         return carrier.pairs
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from shadowstream.lane import entered
-from shadowstream.propagate.carrier import Pairs
-from shadowstream.propagate.grpc.metadata import WIRE, code, marked
+from shadowstream.propagate.grpc.metadata import arrived, code
 from shadowstream.propagate.held import Held
 from shadowstream.propagate.refusals import told
 
@@ -37,10 +36,9 @@ class LaneServerInterceptor(grpc.ServerInterceptor):
     ) -> Handler | None:
         """Return what handles a call, in its lane."""
         handler = continuation(handler_call_details)
-        metadata = handler_call_details.invocation_metadata
-        if handler is None or not marked(self._propagator.names, metadata):
+        arrival = arrived(self._propagator, handler_call_details) if handler is not None else None
+        if handler is None or arrival is None:
             return handler
-        arrival = self._propagator.arrived(Pairs(list(metadata)), WIRE)
         if arrival.refused:
             return like(handler, _refusing(arrival.refused))
         return in_lane(handler, arrival.mark)

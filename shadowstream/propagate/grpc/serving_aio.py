@@ -12,8 +12,7 @@ import grpc
 import grpc.aio
 
 from shadowstream.lane import entered
-from shadowstream.propagate.carrier import Pairs
-from shadowstream.propagate.grpc.metadata import WIRE, code, marked
+from shadowstream.propagate.grpc.metadata import arrived, code
 from shadowstream.propagate.grpc.serving import behavior_of, in_lane, like
 from shadowstream.propagate.refusals import told
 
@@ -40,10 +39,9 @@ class LaneServerInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """Return what handles a call, in its lane."""
         handler = await continuation(handler_call_details)
-        metadata = handler_call_details.invocation_metadata
-        if handler is None or not marked(self._propagator.names, metadata):
+        arrival = arrived(self._propagator, handler_call_details) if handler is not None else None
+        if handler is None or arrival is None:
             return handler
-        arrival = self._propagator.arrived(Pairs(list(metadata)), WIRE)
         if arrival.refused:
             return like(handler, _refusing(arrival.refused))
         inner = behavior_of(handler)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from shadowstream.lane import entered, mark_here
+from shadowstream.propagate.carrier import Pairs
 from shadowstream.propagate.servers.answers import refusal
 
 if TYPE_CHECKING:
@@ -50,34 +51,13 @@ class LaneMiddleware:
         if mark_here() is None and self._names.isdisjoint([name for name, _ in scope["headers"]]):
             await self._app(scope, receive, send)
             return
-        headers = _Headers(scope["headers"])
+        headers = Pairs(scope["headers"], str.encode)
         arrival = self._propagator.arrived(headers, kind)
         if arrival.refused:
             await _refuse(kind, arrival.refused, send)
             return
         with entered(arrival.mark):
             await self._app({**scope, "headers": headers.pairs}, receive, send)
-
-
-class _Headers:
-    """A scope's headers: a list of pairs of bytes, names in lower case."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self.pairs = pairs
-
-    def values(self, name: str) -> list[bytes]:
-        ours = name.lower().encode()
-        return [value for each, value in self.pairs if each == ours]
-
-    def put(self, name: str, value: str) -> None:
-        self.drop(name)
-        self.pairs = [*self.pairs, (name.lower().encode(), value.encode())]
-
-    def drop(self, name: str) -> None:
-        ours = name.lower().encode()
-        self.pairs = [pair for pair in self.pairs if pair[0] != ours]
 
 
 async def _refuse(kind: str, reason: str, send: Send) -> None:

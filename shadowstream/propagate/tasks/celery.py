@@ -30,7 +30,7 @@ from celery.utils.imports import symbol_by_name
 from shadowstream.errors import MarkError, SetupError
 from shadowstream.headers import UNREADABLE
 from shadowstream.lane import entered
-from shadowstream.propagate.carrier import ascii_bytes
+from shadowstream.propagate.carrier import Mapped
 from shadowstream.propagate.refusals import told
 
 if TYPE_CHECKING:
@@ -80,15 +80,15 @@ class _Wire:
             NotAllowedError: the work at hand is shadow, and the configuration does not list the broker.
             MarkError: the headers carry another mark already, or it cannot be passed on.
         """
-        carrier = _Headers(headers or {})
-        self._propagator.departing(carrier, *self._broker, WIRE)
-        return carrier.headers or headers
+        sent = {**(headers or {})}
+        self._propagator.departing(_carrier(sent), *self._broker, WIRE)
+        return sent or headers
 
     def before_run(self, task_id: str, task: Task[Any, Any], **_: Any) -> None:  # noqa: ANN401 - the signal's
         """Enter the lane of a task that is about to be done."""
         if task.app is not self._app or task.request.is_eager:
             return
-        arrival = self._propagator.arrived(_Headers(task.request.headers or {}), WIRE)
+        arrival = self._propagator.arrived(_carrier({**(task.request.headers or {})}), WIRE)
         if arrival.refused:
             self._refused[task_id] = arrival.refused
         inside = self._inside[task_id] = entered(arrival.mark)
@@ -121,25 +121,16 @@ class _Wire:
         return connection.hostname or "", connection.port
 
 
-class _Headers:
-    """A task's headers, which are JSON: what is no text is no mark, and is refused as an empty one."""
+def _carrier(headers: dict[str, Any]) -> Mapped:
+    """Return a task's headers, which are JSON: what is no text is no mark, and is refused as an empty one."""
 
-    __slots__ = ("headers",)
-
-    def __init__(self, headers: Mapping[str, Any]) -> None:
-        self.headers = {**headers}
-
-    def values(self, name: str) -> list[bytes]:
-        if name not in self.headers:
+    def all_of(name: str) -> list[str]:
+        if name not in headers:
             return []
-        value = self.headers[name]
-        return [ascii_bytes(value) if isinstance(value, str) else b""]
+        value = headers[name]
+        return [value if isinstance(value, str) else ""]
 
-    def put(self, name: str, value: str) -> None:
-        self.headers[name] = value
-
-    def drop(self, name: str) -> None:
-        self.headers.pop(name, None)
+    return Mapped(headers, all_of)
 
 
 def _lane_task(inner: type[Task[Any, Any]], wire: _Wire) -> type[Task[Any, Any]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from shadowstream.propagate import Propagator
-from tests.signals import Ear, settings_of
+from tests.signals import Ear, maker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from shadowstream.propagate import Propagator
 
 
 @pytest.fixture
@@ -21,8 +22,4 @@ def ear() -> Ear:
 
 @pytest.fixture
 def made(tmp_path: Path, ear: Ear) -> Callable[..., Propagator]:
-    def make(propagate: dict[str, Any] | None = None, **sections: Any) -> Propagator:
-        rules = {"shadow": True, **(propagate or {})}
-        return Propagator(settings_of(tmp_path, propagate=rules, **sections), [ear])
-
-    return make
+    return maker(tmp_path, ear)

@@ -11,13 +11,13 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
-from shadowstream.config import OnLimit, Route
+from shadowstream.config import Route
 from shadowstream.config.live import Watcher
 from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Configured, Listeners, Outcome
 from shadowstream.gate import Gates, OpenGate, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader
-from shadowstream.kafka.engine import fate
+from shadowstream.kafka.engine import fate, on_refusal
 from shadowstream.kafka.labels import CLIENT, REASON, origin_labels, scribe_of, told
 from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.outlets import side_topics
@@ -107,7 +107,8 @@ class Sieve:
     ) -> None:
         ours = settings.of(lane)
         self.lane = lane
-        self._settings, self._send, self._commands = settings, send, commands or {}
+        self._kind = Kind.NORMAL if lane is Lane.NORMAL else Kind.SHADOW
+        self._send, self._commands = send, commands or {}
         self._topics = {topic.source: topic for topic in ours.topics.values()}
         self._listeners = Listeners(hooks)
         self._reader, self._scribe = MarkReader.of(settings.mark), scribe_of(ours, settings.mark.header)
@@ -142,8 +143,7 @@ class Sieve:
         reading = self._read(record)
         topic = None if internal else self._topic(record)
         shared = topic is not None and topic.enabled and topic.route is Route.SAME
-        ours = Kind.NORMAL if self.lane is Lane.NORMAL else Kind.SHADOW
-        if reading.kind is not ours:
+        if reading.kind is not self._kind:
             await self._leave(record, reading, shared=shared)
             return None
         if topic is None:
@@ -170,7 +170,7 @@ class Sieve:
         self._tell(record, outcome, {reason: 1} if outcome is Outcome.QUARANTINED else {})
 
     async def _admitted(self, record: Record, topic: TopicSettings, mark: Mark | None) -> Passage | None:
-        command = self._commands.get(topic.name, topic.name)
+        command = self._command(topic)
         message = Message(cast("RawMessage", record), mark)
         while True:
             gate = self._gate(topic, command)
@@ -203,10 +203,12 @@ class Sieve:
     def _gate(self, topic: TopicSettings, command: str) -> Gate:
         gate = self._made.get(topic.source)
         if gate is None:
-            on_refusal = Verdict.WAIT if topic.on_limit is OnLimit.WAIT else Verdict(topic.on_limit)
-            gate = self._gates.gate(command, on_refusal if self.lane is Lane.SHADOW else Verdict.WAIT, values_of)
+            gate = self._gates.gate(command, on_refusal(self.lane, topic), values_of)
             self._made[topic.source] = gate
         return gate
+
+    def _command(self, topic: TopicSettings) -> str:
+        return self._commands.get(topic.name, topic.name)
 
     def _topic(self, record: Record) -> TopicSettings:
         topic = self._topics.get(record.source)
@@ -225,7 +227,7 @@ class Sieve:
     def _tell(self, record: Record, outcome: Outcome, reasons: Mapping[str, int] | None = None) -> None:
         if self._listeners:
             topic = self._topics.get(record.source)
-            command = INTERNAL if topic is None else self._commands.get(topic.name, topic.name)
+            command = INTERNAL if topic is None else self._command(topic)
             self._listeners.on(replace(_carried(record, self.lane, command, outcome), reasons=reasons or {}))
 
 

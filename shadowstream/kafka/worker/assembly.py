@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.errors import SetupError
-from shadowstream.gate import Gates, Verdict
+from shadowstream.gate import Gates
 from shadowstream.headers import MarkReader
 from shadowstream.kafka.clients import (
     consumer_of,
@@ -24,7 +24,7 @@ from shadowstream.kafka.clients import (
 )
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
-from shadowstream.kafka.engine import Binding, Engine, is_async
+from shadowstream.kafka.engine import Binding, Engine, is_async, on_refusal
 from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.message import values_of
 from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
@@ -172,7 +172,7 @@ class _Crews:
             topic=topic,
             command=command,
             handler=registration.handler,
-            gate_of=partial(parts.gates.gate, command, _on_refusal(topic, ours.lane), values_of),
+            gate_of=partial(parts.gates.gate, command, on_refusal(ours.lane, topic), values_of),
             shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
@@ -217,10 +217,6 @@ def check_batch(ours: LaneSettings, registration: Registration) -> None:
             f"topic {registration.topic!r}: the limit by keys of {registration.command!r} looks at one message at a"
             f" time; leave batch out, or write `multi_key_rate_limit_v2: {registration.command}: null`"
         )
-
-
-def _on_refusal(topic: TopicSettings, lane: Lane) -> Verdict:
-    return Verdict(topic.on_limit) if lane is Lane.SHADOW else Verdict.WAIT
 
 
 def _incremental(ours: LaneSettings) -> bool:

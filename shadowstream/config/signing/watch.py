@@ -48,9 +48,9 @@ class KeyWatch(Beside):
         self._keyring = weakref.ref(keyring)
         self._config, self._read = config, read
         self._in_use = tuple(keys)
-        self._seen = self._found()
-        """What the files held when the keys in use were read."""
-        self._candidate = self._seen
+        self._seen: list[bytes | None] | None = None
+        """What the files held when the keys were last read by the watch; None: read them when it is settled."""
+        self._candidate: list[bytes | None] | None = None
         """What the last look found."""
 
     def look(self) -> None:
@@ -67,7 +67,7 @@ class KeyWatch(Beside):
         elif keys != self._in_use:
             self._in_use = keys
             # Other files than before may be looked at from now on.
-            self._seen = self._candidate = self._found()
+            self._seen = self._candidate = None
             keyring.turn((key.id, key.secret) for key in keys)
             log.warning("keys_changed signing=%s verifying=%s", keys[0].id, ",".join(key.id for key in keys))
 

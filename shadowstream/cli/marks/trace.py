@@ -100,9 +100,7 @@ def _send(args: argparse.Namespace, watch: Watch, probe: Probe) -> None:
     if not args.http:
         watch.send(probe, args.value, args.key)
         return
-    if WORD not in args.value:
-        raise SetupError(f"the value has no {WORD} in it, so a probe without its mark would never be known again")
-    body = args.value.replace(WORD, probe.word).encode()
+    body = probe.within(args.value).encode()
     headers = {"Content-Type": "application/json", watch.header: watch.mark(probe)}
     try:
         # The address is the user's own word.

@@ -85,13 +85,11 @@ def _hop(chain: Chain, topic: str, found: list[Seen]) -> Hop:
         whose = f"who reads {source} and writes {topic}" if source is not None else f"who writes {topic}"
         told = f"{whose} does not pass the mark on: from here on it is real work"
         return Hop(topic, source, depth, Fate.DROPPED, lost.place, 0, first.after_s, told)
-    aside = next((each for each in found if each.place not in {topic, f"shadow.{topic}"}), None)
-    if aside is not None and not any(_goes_on(chain, topic, each) for each in found):
+    straight = {topic, f"shadow.{topic}"}
+    aside = next((each for each in found if each.place not in straight), None)
+    # At a chain's end nothing but the straight way says that it went on; elsewhere the next topic does.
+    went_on = not chain.after(topic) and any(each.place in straight for each in found)
+    if aside is not None and not went_on:
         told = f"it ended in {aside.place}" + (f" ({aside.reason})" if aside.reason else "")
         return Hop(topic, source, depth, Fate.ASIDE, aside.place, aside.hop, first.after_s, told)
     return Hop(topic, source, depth, Fate.CARRIED, first.place, first.hop, first.after_s, "")
-
-
-def _goes_on(chain: Chain, topic: str, each: Seen) -> bool:
-    """Tell whether a sight is on the straight way at a chain's end; elsewhere the next topic says so."""
-    return not chain.after(topic) and each.place in {topic, f"shadow.{topic}"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Final
 
-from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from shadowstream.errors import BrokerError, SetupError
 from shadowstream.headers import Kind, MarkReader, MarkWriter
@@ -50,6 +50,16 @@ class Probe:
     def run(self) -> str:
         """Its run."""
         return f"trace-{self.word.removeprefix('probe')}"
+
+    def within(self, value: str) -> str:
+        """Return a value to send with its word in it, where ``{probe}`` stands.
+
+        Raises:
+            SetupError: the value has no place for the word.
+        """
+        if WORD not in value:
+            raise SetupError(f"the value has no {WORD} in it, so a probe without its mark would never be known again")
+        return value.replace(WORD, self.word)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +103,7 @@ class Watch:
             if missing:
                 raise SetupError(f"the cluster has no {', '.join(missing)}; correct the chain, or create them")
             places = [
-                TopicPartition(name, partition, OFFSET_END)
+                TopicPartition(name, partition)
                 for name in self._places
                 if name in known
                 for partition in known[name].partitions
@@ -117,13 +127,12 @@ class Watch:
             SetupError: the value has no place for the word.
             BrokerError: it is not delivered.
         """
-        if WORD not in value:
-            raise SetupError(f"the value has no {WORD} in it, so a probe without its mark would never be known again")
+        text = probe.within(value)
         producer, errors = Producer(self._settings), list[object]()
         with entered(Mark(run=probe.run)):
             producer.produce(
                 self._chain.first,
-                value.replace(WORD, probe.word),
+                text,
                 key=(key or WORD).replace(WORD, probe.word),
                 on_delivery=lambda error, _: errors.append(error) if error is not None else None,
             )

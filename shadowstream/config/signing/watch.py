@@ -49,7 +49,7 @@ class KeyWatch(Beside):
         self._config, self._read = config, read
         self._in_use = tuple(keys)
         self._seen: list[bytes | None] | None = None
-        """What the files held when the keys were last read by the watch; None: read them when it is settled."""
+        """What the files held when the watch last read the keys; None: it did not yet."""
         self._candidate: list[bytes | None] | None = None
         """What the last look found."""
 
@@ -65,9 +65,8 @@ class KeyWatch(Beside):
         if isinstance(keys, str):
             log.error("keys_refused: the last good ones stay in use; %s", keys)
         elif keys != self._in_use:
+            # Other files than before may be looked at from now on; they are read once more when they are settled.
             self._in_use = keys
-            # Other files than before may be looked at from now on.
-            self._seen = self._candidate = None
             keyring.turn((key.id, key.secret) for key in keys)
             log.warning("keys_changed signing=%s verifying=%s", keys[0].id, ",".join(key.id for key in keys))
 

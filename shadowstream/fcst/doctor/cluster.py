@@ -108,7 +108,7 @@ class Cluster:
         for lane in Lane if shadow is not None and topic.enabled else (Lane.NORMAL,):
             ours = self._settings.topic(topic.name, lane)
             sides = side_topics(topic.name, lane)
-            if ours.on_limit is not OnLimit.PARK or lane is Lane.NORMAL:
+            if ours.on_limit is not OnLimit.PARK:
                 sides.pop("parked")
             names |= dict.fromkeys(sides.values())
             names |= dict.fromkeys([retry_topic(topic.name, lane)] if ours.rounds else [])

@@ -17,7 +17,7 @@ from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Configured, Listeners, Outcome
 from shadowstream.gate import Gates, OpenGate, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader
-from shadowstream.kafka.engine import fate, on_refusal
+from shadowstream.kafka.engine import fate
 from shadowstream.kafka.labels import CLIENT, REASON, origin_labels, scribe_of, told
 from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.outlets import side_topics
@@ -203,7 +203,7 @@ class Sieve:
     def _gate(self, topic: TopicSettings, command: str) -> Gate:
         gate = self._made.get(topic.source)
         if gate is None:
-            gate = self._gates.gate(command, on_refusal(self.lane, topic), values_of)
+            gate = self._gates.gate(command, Verdict(topic.on_limit), values_of)
             self._made[topic.source] = gate
         return gate
 

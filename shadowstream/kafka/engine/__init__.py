@@ -6,7 +6,7 @@
 ``attempt``   one call of the handler in its lane, between two calls of the gate
 ``overdue``   calls that are past their timeout and cannot be stopped
 ``settling``  messages that their handler settles itself
-``fate``      whose message it is, and what becomes of one that is not ours, or that is refused
+``fate``      whose message it is, and what becomes of one that is not ours
 ``binding``   what one lane decided about a topic and its handler when the worker was built
 ``tally``     what a strand notes on the way, announced for many messages at once
 ============  ================================================================================
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from shadowstream.kafka.engine.attempt import is_async
 from shadowstream.kafka.engine.binding import Binding
-from shadowstream.kafka.engine.fate import fate, on_refusal
+from shadowstream.kafka.engine.fate import fate
 from shadowstream.kafka.engine.line import Engine
 
-__all__ = ["Binding", "Engine", "fate", "is_async", "on_refusal"]
+__all__ = ["Binding", "Engine", "fate", "is_async"]

@@ -6,17 +6,11 @@ Trap: both cursors read every message of a shared topic, and each message must h
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from shadowstream.events import Outcome
-from shadowstream.gate import Verdict
 from shadowstream.headers import Kind, Reading
 from shadowstream.lane import Lane
 
-if TYPE_CHECKING:
-    from shadowstream.config import TopicSettings
-
-__all__ = ["fate", "foreign", "on_refusal"]
+__all__ = ["fate", "foreign"]
 
 UNTELLABLE = frozenset(("unreadable", "too_many_headers"))
 """Reasons that leave it open whether a message is marked at all."""
@@ -37,11 +31,6 @@ def fate(lane: Lane, shared: bool, reading: Reading) -> tuple[Outcome, str] | No
     if marked is (lane is Lane.NORMAL) or reading.kind is Kind.NORMAL:
         return None
     return (Outcome.EXPIRED if reading.kind is Kind.EXPIRED else Outcome.QUARANTINED), reading.reason
-
-
-def on_refusal(lane: Lane, topic: TopicSettings) -> Verdict:
-    """Return what a gate says of a message that it refuses: a normal one waits, whatever is configured."""
-    return Verdict(topic.on_limit) if lane is Lane.SHADOW else Verdict.WAIT
 
 
 def foreign(lane: Lane, *, shared: bool) -> frozenset[Kind]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from shadowstream.config import Route, TopicSettings
 from shadowstream.errors import SetupError
-from shadowstream.gate import Gates
+from shadowstream.gate import Gates, Verdict
 from shadowstream.headers import MarkReader
 from shadowstream.kafka.clients import (
     consumer_of,
@@ -24,7 +24,7 @@ from shadowstream.kafka.clients import (
 )
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
 from shadowstream.kafka.cursor import Cursor, Parts
-from shadowstream.kafka.engine import Binding, Engine, is_async, on_refusal
+from shadowstream.kafka.engine import Binding, Engine, is_async
 from shadowstream.kafka.labels import scribe_of
 from shadowstream.kafka.message import values_of
 from shadowstream.kafka.outlets import Outlets, Senders, retry_topic
@@ -172,7 +172,7 @@ class _Crews:
             topic=topic,
             command=command,
             handler=registration.handler,
-            gate_of=partial(parts.gates.gate, command, on_refusal(ours.lane, topic), values_of),
+            gate_of=partial(parts.gates.gate, command, Verdict(topic.on_limit), values_of),
             shared=topic.enabled and topic.route is Route.SAME and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,

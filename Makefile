@@ -9,7 +9,7 @@ LOCK = $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-
 	--custom-compile-command "make lock"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint bench chaos fuzz images lock clean
+.PHONY: help setup demo test unit lint bench chaos fuzz mutants images lock clean
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -52,6 +52,9 @@ chaos: $(STAMP) ## Break a three-broker cluster and its workers by plan, ten see
 
 fuzz: $(STAMP) ## Read ten million header lists and marks twice, by ours and by a second reader (minutes)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: $(STAMP) ## Change what decides in some thousand places; the unit tests must see nine in ten (an hour)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 clean: ## Remove the virtual environment
 	rm -rf $(VENV)

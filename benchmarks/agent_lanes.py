@@ -53,7 +53,7 @@ def topic_of(app: faust.App, name: str) -> Any:  # noqa: ANN401 - Faust has no t
 
 def lane(settings: ss.Settings, topic: str, folder: Path, which: Lane) -> faust.App:
     """Be one lane; the shadow agent never returns from its first message."""
-    app, recorder = lane_app(settings, which, **OPTIONS), Recorder(folder)
+    app, recorder = lane_app(settings, which, datadir=folder / which.value, **OPTIONS), Recorder(folder)
 
     @app.agent(topic_of(app, topic))
     async def handle(stream: Any) -> None:  # noqa: ANN401 - as above
@@ -69,7 +69,8 @@ def lane(settings: ss.Settings, topic: str, folder: Path, which: Lane) -> faust.
 def plain(settings: ss.Settings, topic: str, folder: Path) -> faust.App:
     """Be what people have today: one app, one agent, one limiter for every message."""
     kafka = settings.normal.kafka
-    app = faust.App(str(kafka["group.id"]), broker=f"kafka://{kafka['bootstrap.servers']}", **OPTIONS)
+    broker = f"kafka://{kafka['bootstrap.servers']}"
+    app = faust.App(str(kafka["group.id"]), broker=broker, datadir=folder / "plain", **OPTIONS)
     recorder, admitted = Recorder(folder), limited(SHARED_PER_S)
 
     @app.agent(topic_of(app, topic))

@@ -31,6 +31,8 @@ from weakref import WeakKeyDictionary
 import faust
 from faust.exceptions import Skip
 from faust.sensors import Sensor
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types.transports import SchedulingStrategyT
 
 from shadowstream.errors import MarkError, SetupError
 from shadowstream.headers import MarkWriter
@@ -43,7 +45,7 @@ from shadowstream.integrations.gatehouse.stamp import stamped
 from shadowstream.lane import Lane, entered, mark_here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from shadowstream.config import Settings
     from shadowstream.events import Hook
@@ -53,6 +55,8 @@ __all__ = ["lane_app"]
 
 SHADOW: Final = "shadow."
 """What shadow's own topics begin with."""
+AT_ONCE: Final = 64
+"""How many messages are stepped over before Faust gets one, and with it its chance to let other tasks run."""
 
 
 def lane_app(
@@ -94,6 +98,11 @@ class _LaneApp(faust.App):
         """What each task of an agent is at."""
         self.sensors.add(_Outs(self))
 
+    def _new_transport(self) -> Any:
+        transport: Any = super()._new_transport()
+        transport.Consumer = _LaneConsumer
+        return transport
+
     async def on_start(self) -> None:
         self.sieve.start()
         await super().on_start()
@@ -116,6 +125,42 @@ class _LaneApp(faust.App):
         passage = None if task is None else self.open.pop(task, None)
         if passage is not None:
             passage.ended(error)
+
+
+class _LaneConsumer(Consumer):
+    """A consumer that steps over the other lane's messages before Faust makes tasks of them."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.scheduler = _OneLane(self.scheduler, self)
+
+    def stepped_over(self, place: Any, record: Any) -> bool:
+        """Acknowledge a message if it is the other lane's, and tell whether it was."""
+        app: Any = self.app
+        # Anything but the next message is for Faust to look at: it may be a gap, or have been read before.
+        read = self._read_offset[place]
+        if read is None or not 0 <= record.offset - read <= 1 or not app.sieve.steps_over(record.topic, record.headers):
+            return False
+        self.ack(self._to_message(place, record))
+        # What is not handed over would be taken for a gap.
+        self._read_offset[place] = record.offset
+        return True
+
+
+class _OneLane(SchedulingStrategyT):
+    """Faust's order of messages, without those of the other lane."""
+
+    def __init__(self, order: Any, consumer: _LaneConsumer) -> None:
+        self._order, self._consumer = order, consumer
+
+    def iterate(self, records: Any) -> Iterator[tuple[Any, Any]]:
+        over, stepped_over = 0, self._consumer.stepped_over
+        for place, record in self._order.iterate(records):
+            if over < AT_ONCE and stepped_over(place, record):
+                over += 1
+                continue
+            over = 0
+            yield place, record
 
 
 class _Outs(Sensor):

@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 NEEDS = {
     "kafka": ensure_kafka_image,
     "own_kafka": ensure_kafka_image,
+    "guarded_kafka": ensure_kafka_image,
     "redis": ensure_redis_image,
     "own_redis": ensure_redis_image,
     "fleet_redis": ensure_redis_image,
@@ -81,6 +82,17 @@ def kafka(pytestconfig: pytest.Config) -> Iterator[KafkaContainer]:
         yield broker
     finally:
         broker.stop()
+
+
+@pytest.fixture(scope="module")
+def guarded_kafka() -> Iterator[KafkaContainer]:
+    """A broker that asks who may do what, where anybody has said so."""
+    settings = {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "true",
+    }
+    with KafkaContainer(settings=settings) as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -14,6 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 
 import shadowstream as ss
 from shadowstream.events import Carried, CopyFailed, Event, Rebalanced, Transition
@@ -132,13 +140,15 @@ class Rig:
 
     # Set-up
 
-    def topics(self, *names: str, partitions: int = 1, aside: bool = True) -> list[str]:
+    def topics(
+        self, *names: str, partitions: int = 1, aside: bool = True, config: Mapping[str, str] | None = None
+    ) -> list[str]:
         """Create topics with every place their messages may go to; ``aside`` False leaves those out."""
         ours = [self._unique(name) for name in names]
         others = {place for topic in ours for lane in Lane for place in side_topics(topic, lane).values()}
         others |= {f"shadow.{topic}" for topic in ours}
         self.kafka.create_topics(
-            {**dict.fromkeys(ours, partitions), **(dict.fromkeys(others, partitions) if aside else {})}
+            {**dict.fromkeys(ours, partitions), **(dict.fromkeys(others, partitions) if aside else {})}, config
         )
         return ours
 
@@ -181,6 +191,22 @@ class Rig:
         if self._producer is None:
             self._producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5})
         return self._producer
+
+    def deny(self, kind: ResourceType, name: str, operation: AclOperation) -> None:
+        """Let nobody do one thing with a topic or a group, on a broker that asks who may do what."""
+        # Whoever is named by no rule may do nothing once there is one; so everything else is allowed by hand.
+        for each, permission in ((operation, AclPermissionType.DENY), (AclOperation.ALL, AclPermissionType.ALLOW)):
+            rule = AclBinding(kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", each, permission)
+            for answer in self.admin.create_acls([rule]).values():
+                answer.result(DEADLINE_S)
+
+    def allow(self, kind: ResourceType, name: str) -> None:
+        """Let everybody do everything with it again."""
+        anything = AclOperation.ANY, AclPermissionType.ANY
+        for answer in self.admin.delete_acls(
+            [AclBindingFilter(kind, name, ResourcePatternType.LITERAL, None, None, *anything)]
+        ).values():
+            answer.result(DEADLINE_S)
 
     def forget_clients(self) -> None:
         """Go on with new plain clients: these do not know of partitions that were added."""

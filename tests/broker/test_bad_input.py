@@ -221,6 +221,35 @@ def test_a_header_key_that_is_not_utf8_is_quarantined_and_the_log_goes_on(rig: R
     assert rig.ends(f"{topic}.quarantine") == {0: 3}
 
 
+STRANGE_TIMES = (-1, -5, 0, 2**63 - 1)
+
+
+@pytest.mark.parametrize(
+    "config", [{"message.timestamp.after.max.ms": str(2**63 - 1)}, {"message.timestamp.type": "LogAppendTime"}]
+)
+def test_a_message_without_key_or_value_or_of_a_strange_time_is_handled_in_its_lane(
+    rig: Rig, config: dict[str, str]
+) -> None:
+    (topic,) = rig.topics("in", config=config)
+    rig.begin(topic)
+    for headers in ([], MARKED):
+        rig.producer.produce(topic, None, headers=headers)
+        rig.producer.produce(topic, b"", b"", headers=headers)
+        raw = [(name.encode(), value) for name, value in headers]
+        for each in STRANGE_TIMES:
+            produce(rig.bootstrap, topic, str(each).encode(), raw, each)
+    assert rig.producer.flush(10) == 0
+    worker = rig.worker(rig.settings({topic: {}}))
+    handled: list[tuple[str, bytes | None, bytes | None]] = []
+    worker.handles(topic)(lambda message: handled.append((message.lane, message.key(), message.value())))
+
+    with worker:
+        eventually(lambda: rig.both_caught_up(topic), "both lanes at the end")
+
+    expected = [(None, None), (b"", b""), *((None, str(each).encode()) for each in STRANGE_TIMES)]
+    assert Counter(handled) == Counter((lane, *each) for lane in Lane for each in expected)
+
+
 def test_with_shadows_configuration_broken_normal_handles_everything_and_shadow_is_off_loudly(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,16 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka.admin import (
-    AclBinding,
-    AclOperation,
-    AclPermissionType,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation, ResourceType
 from redis import Redis
 
-from containers.kafka import KafkaContainer
 from shadowstream.cli import main
 from shadowstream.fcst.doctor import State, examined
 from shadowstream.fcst.doctor.shared import _clock
@@ -28,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import shadowstream as ss
+    from containers.kafka import KafkaContainer
     from containers.redis import RedisContainer
 
 pytest_plugins = ["tests.broker.rig"]
@@ -156,17 +150,6 @@ def test_a_clock_that_is_off_by_half_of_what_marks_bear_is_said(ahead_s: float, 
     assert ("ahead of" if ahead_s > 0 else "behind") in found.told
 
 
-@pytest.fixture(scope="module")
-def guarded_kafka() -> Iterator[KafkaContainer]:
-    """A broker that asks who may do what, where anybody has said so."""
-    settings = {
-        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "allow.everyone.if.no.acl.found": "true",
-    }
-    with KafkaContainer(settings=settings) as broker:
-        yield broker
-
-
 def test_what_this_service_may_not_do_is_said(
     guarded_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path
 ) -> None:
@@ -174,14 +157,8 @@ def test_what_this_service_may_not_do_is_said(
     topic = rig.topic()
     settings = rig.settings({topic: {}})
     assert failures(settings) == []
-    for name, denied in ((topic, AclOperation.READ), (f"{topic}.quarantine", AclOperation.WRITE)):
-        # Whoever is named by no rule may do nothing once there is one; so everything else is allowed by hand.
-        for operation, permission in ((denied, AclPermissionType.DENY), (AclOperation.ALL, AclPermissionType.ALLOW)):
-            rule = AclBinding(
-                ResourceType.TOPIC, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission
-            )
-            for answer in guarded_kafka.admin.create_acls([rule]).values():
-                answer.result(15)
+    rig.deny(ResourceType.TOPIC, topic, AclOperation.READ)
+    rig.deny(ResourceType.TOPIC, f"{topic}.quarantine", AclOperation.WRITE)
     eventually(lambda: len(failures(settings)) == 2, "the broker goes by the rules")
     found = failures(settings)
     assert found == [

@@ -13,9 +13,11 @@ LEADER_ACKS, TIMEOUT_MS = 1, 10_000
 WRITTEN_AT = 1_700_000_000_000
 
 
-def produce(address: str, topic: str, value: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    """Write one message to partition 0 of a topic."""
-    batch = _batch(value, headers)
+def produce(
+    address: str, topic: str, value: bytes, headers: list[tuple[bytes, bytes]], written_at: int = WRITTEN_AT
+) -> None:
+    """Write one message to partition 0 of a topic; ``written_at`` in milliseconds is any number of 64 bits."""
+    batch = _batch(value, headers, written_at)
     partition = struct.pack(">ii", 1, 0) + _sized(batch)
     body = struct.pack(">hhii", -1, LEADER_ACKS, TIMEOUT_MS, 1) + _short(topic.encode()) + partition
     told = _asked(address, PRODUCE, body)
@@ -43,12 +45,12 @@ def _asked(address: str, kind: tuple[int, int], body: bytes) -> bytes:
         return answer.read(size)[4:]
 
 
-def _batch(value: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
+def _batch(value: bytes, headers: list[tuple[bytes, bytes]], written_at: int) -> bytes:
     """Return a record batch (magic 2) of one record."""
     pairs = b"".join(_varint(len(part)) + part for pair in headers for part in pair)
     record = b"\0" + _varint(0) + _varint(0) + _varint(-1) + _varint(len(value)) + value + _varint(len(headers)) + pairs
     record = _varint(len(record)) + record
-    checked = struct.pack(">hiqqqhii", 0, 0, WRITTEN_AT, WRITTEN_AT, -1, -1, -1, 1) + record
+    checked = struct.pack(">hiqqqhii", 0, 0, written_at, written_at, -1, -1, -1, 1) + record
     behind = struct.pack(">ibI", -1, 2, _crc32c(checked)) + checked
     return struct.pack(">qi", 0, len(behind)) + behind
 

@@ -76,6 +76,11 @@ class TopicSettings:
     transactional: bool = False
     """Whether offsets and what handlers produce are committed in one transaction of the lane."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether the messages of both lanes lie on it."""
+        return self.enabled and self.route is Route.SAME
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:

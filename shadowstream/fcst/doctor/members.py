@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaException
 
-from shadowstream.config import Route
 from shadowstream.errors import BrokerError
 from shadowstream.fcst.doctor.diagnosis import bad, good
 from shadowstream.kafka.clients import explained
@@ -49,7 +48,7 @@ def groups(settings: Settings, admin: AdminClient) -> Iterator[Diagnosis]:
         if granted and not granted & {"READ", "ALL"}:
             yield bad(f"group {group}", "this service may not READ as a member of it", "Grant it READ on the group.")
         deaf = sorted({each.client_id for each in members if not each.client_id.endswith(f".{lane}")})
-        shared = any(topic.enabled and topic.route is Route.SAME for topic in ours.topics.values())
+        shared = any(topic.shared for topic in ours.topics.values())
         if deaf and (shared or lane is Lane.SHADOW):
             told = f"{len(deaf)} members do not say that they know marks: {', '.join(deaf)}"
             cure = (

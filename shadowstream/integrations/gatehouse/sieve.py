@@ -11,13 +11,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
-from shadowstream.config import Route
 from shadowstream.config.live import Watcher
 from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Configured, Listeners, Outcome
 from shadowstream.gate import Gates, OpenGate, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader
-from shadowstream.kafka.engine import fate
+from shadowstream.kafka.engine import fate, foreign
 from shadowstream.kafka.labels import CLIENT, REASON, origin_labels, scribe_of, told
 from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.outlets import side_topics
@@ -110,6 +109,7 @@ class Sieve:
         self._kind = Kind.NORMAL if lane is Lane.NORMAL else Kind.SHADOW
         self._send, self._commands = send, commands or {}
         self._topics = {topic.source: topic for topic in ours.topics.values()}
+        self._foreign = {name: foreign(lane, shared=topic.shared) for name, topic in self._topics.items()}
         self._listeners = Listeners(hooks)
         self._reader, self._scribe = MarkReader.of(settings.mark), scribe_of(ours, settings.mark.header)
         self._gates = Gates(ours, self._listeners)
@@ -132,6 +132,11 @@ class Sieve:
         """Return the Kafka topic that the lane reads, and sends to, under this name."""
         return next((each.source for each in self._topics.values() if each.name == topic), topic)
 
+    def steps_over(self, source: str, headers: Headers | None) -> bool:
+        """Tell whether `passed` would step over a message without a word: it is plainly the other lane's."""
+        kinds = self._foreign.get(source)
+        return kinds is not None and self._read(headers).kind in kinds
+
     async def passed(self, record: Record, *, internal: bool = False) -> Passage | None:
         """Return a message that may go on, once it may; None when it is not the framework's to handle.
 
@@ -140,18 +145,16 @@ class Sieve:
         Raises:
             SetupError: the configuration does not know the topic.
         """
-        reading = self._read(record)
+        reading = self._read(record.headers())
         topic = None if internal else self._topic(record)
-        shared = topic is not None and topic.enabled and topic.route is Route.SAME
         if reading.kind is not self._kind:
-            await self._leave(record, reading, shared=shared)
+            await self._leave(record, reading, shared=topic is not None and topic.shared)
             return None
         if topic is None:
             return Passage(record, INTERNAL, reading.mark, self._open, self._listeners)
         return await self._admitted(record, topic, reading.mark)
 
-    def _read(self, record: Record) -> Reading:
-        headers = record.headers()
+    def _read(self, headers: Headers | None) -> Reading:
         if not headers:
             return NORMAL
         # A name that is no text: other clients give no headers of such a message, so no lane can be told.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from shadowstream.kafka.engine.attempt import is_async
 from shadowstream.kafka.engine.binding import Binding
-from shadowstream.kafka.engine.fate import fate
+from shadowstream.kafka.engine.fate import fate, foreign
 from shadowstream.kafka.engine.line import Engine
 
-__all__ = ["Binding", "Engine", "fate", "is_async"]
+__all__ = ["Binding", "Engine", "fate", "foreign", "is_async"]

@@ -35,5 +35,5 @@ def fate(lane: Lane, shared: bool, reading: Reading) -> tuple[Outcome, str] | No
 
 def foreign(lane: Lane, *, shared: bool) -> frozenset[Kind]:
     """Return the kinds that are stepped over whatever else was read, so that `fate` is asked only in rare cases."""
-    kinds = (Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED)
-    return frozenset(kind for kind in kinds if fate(lane, shared, Reading(kind, None, "")) is None)
+    others = {Kind.NORMAL, Kind.SHADOW, Kind.EXPIRED} - {Kind(lane.value)}
+    return frozenset(kind for kind in others if fate(lane, shared, Reading(kind, None, "")) is None)

@@ -69,7 +69,7 @@ class Engine:
         self.desk = Desk(outlets, binding.clock)
         self.unsettled = self.desk.unsettled if binding.shelf is None else binding.shelf.weight
         self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
-        self._foreign = foreign(binding.lane, shared=binding.shared) - {self._mine}
+        self._foreign = foreign(binding.lane, shared=binding.shared)
         self._reader = reader
         self._readings: Readings | Returns = Returns(reader) if binding.returns else Readings(binding, reader)
         self._message = Returned if binding.returns else Message

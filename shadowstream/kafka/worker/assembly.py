@@ -12,7 +12,6 @@ from functools import cached_property, partial
 from threading import Event
 from typing import TYPE_CHECKING, Final, Literal
 
-from shadowstream.config import Route, TopicSettings
 from shadowstream.errors import SetupError
 from shadowstream.gate import Gates, Verdict
 from shadowstream.headers import MarkReader
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, TopicPartition
     from confluent_kafka import Producer as RawProducer
 
-    from shadowstream.config import LaneSettings, Settings
+    from shadowstream.config import LaneSettings, Settings, TopicSettings
     from shadowstream.events import Listeners
     from shadowstream.gate.guard import Guard
     from shadowstream.kafka.engine.binding import Handler
@@ -173,7 +172,7 @@ class _Crews:
             command=command,
             handler=registration.handler,
             gate_of=partial(parts.gates.gate, command, Verdict(topic.on_limit), values_of),
-            shared=topic.enabled and topic.route is Route.SAME and not returns,
+            shared=topic.shared and not returns,
             timeout_s=rule.timeout_s if rule else None,
             batch=registration.batch,
             by_hand=registration.settle == "by_hand",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shadowstream.config.model import BreakerRule
-from shadowstream.events import Outcome, Transition
+from shadowstream.events import Listeners, Outcome, Transition
+from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.breaker.blame import Blame
 from shadowstream.gate.breaker.windows import FAILED, SLOTS, SLOW, CountWindow, TimeWindow
+from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from tests.unit.gate.conftest import Ear, MakeGates
@@ -197,3 +200,37 @@ def test_without_a_timeout_a_trial_is_waited_for(gates: MakeGates) -> None:
     assert not gate.enter(1e6).admitted
     gate.leave(trial, Outcome.HANDLED, 1e6)
     assert gate.enter(1e6).admitted
+
+
+@pytest.mark.parametrize("gone", [9, 10, 11, 12, 100])
+def test_after_a_gap_nothing_older_than_the_window_is_left_in_any_slot(gone: int) -> None:
+    window = TimeWindow(SLOTS)
+    for second in range(SLOTS):
+        window.record(1, second + 0.5)
+    window.record(0, SLOTS - 1 + gone + 0.5)
+    left = max(SLOTS - gone, 0)
+    assert (window.calls, window.failures) == (left + 1, left)
+
+
+def test_a_trial_that_fails_or_is_slow_says_so(gates: MakeGates, ear: Ear) -> None:
+    rule = BreakerRule(
+        failure_rate=0.5, window=4, min_calls=1, open_for_s=10.0, half_open=2, slow_call_s=1.0, slow_rate=0.5
+    )
+    gate = gates(breakers={"claim": rule}).gate("claim")
+    gate.leave(gate.enter(0.0), Outcome.FAILED, 0.0)
+    gate.leave(gate.enter(20.0), Outcome.FAILED, 20.0)
+    gate.leave(gate.enter(40.0), Outcome.HANDLED, 41.0)
+    half = ("half-open", "open_for")
+    assert transitions(ear) == [("open", "failure_rate"), half, ("open", "trial_failed"), half, ("open", "trial_slow")]
+
+
+def test_what_another_process_has_found_out_opens_it_for_what_is_left_of_its_time(ear: Ear) -> None:
+    breaker = Breaker(Lane.SHADOW, "claim", BreakerRule(open_for_s=30.0), Listeners([ear]), Lock())
+    breaker.open_for(7.0, 100.0)
+    breaker.open_for(70.0, 101.0)
+    assert breaker.check(106.75) == pytest.approx(0.25)
+    assert breaker.check(107.0) == 0.0
+    assert breaker.circuit.current_state == "open", "told of with the next announcement"
+    breaker.announce()
+    assert breaker.circuit.current_state == "half-open"
+    assert transitions(ear) == [("open", "fleet"), ("half-open", "open_for")]

@@ -63,3 +63,13 @@ def test_nothing_is_counted_unless_it_is_asked_for(gates: MakeGates) -> None:
     (told,) = made.levels(1.0)
     assert isinstance(told, Told)
     assert (told.command, told.keys) == ("on", (("user", "7", 3),))
+
+
+def test_a_new_key_takes_over_the_lowest_counter_once_all_are_taken() -> None:
+    hot = HotKeys(1)
+    for number in range(COUNTERS):
+        hot.count([("user", str(number))] * (number + 1))
+    hot.count([("user", "new")] * (COUNTERS + 1))
+    assert hot.taken() == [(("user", "new"), COUNTERS + 2)], "the lowest had 1"
+    hot.count([("user", "a"), ("user", "b")])
+    assert hot.taken() == [(("user", "a"), 1)]

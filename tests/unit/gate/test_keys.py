@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shadowstream.config.model import KeysRule, Missing
-from shadowstream.gate import KeyedLimit, Verdict
+from shadowstream.events import Outcome
+from shadowstream.gate import KeyedLimit, Ticket, Verdict
+from shadowstream.gate.keys import KeyedGate
 
 if TYPE_CHECKING:
     from tests.unit.gate.conftest import Hammer, Waits
@@ -206,3 +208,50 @@ def test_a_limited_key_is_not_let_in_again_by_a_million_new_ones() -> None:
     assert not limit.enter({"user": "limited"}, 1.0).admitted
     assert len(limit) == 1000
     assert limit.overflows == 1_000_000 - 999
+
+
+class Inner:
+    """A gate that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.left: list[tuple[object, ...]] = []
+
+    def enter(self, now: float, work: object = None) -> Ticket:
+        return Ticket(entered_at=now)
+
+    def leave(self, *told: object) -> None:
+        self.left.append(told)
+
+    def level(self, now: float) -> object:
+        return ("level", now)
+
+
+def test_what_is_behind_the_keys_is_told_everything() -> None:
+    inner = Inner()
+    gate = KeyedGate(inner, KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0)), lambda _: {"user_id": 1}, Verdict.WAIT)
+    ticket, error = gate.enter(1.0), LookupError("gone")
+    gate.leave(ticket, Outcome.FAILED, 2.0, error)
+    assert inner.left == [(ticket, Outcome.FAILED, 2.0, error)]
+    assert gate.level(3.0) == ("level", 3.0)
+
+
+def test_each_change_of_the_rule_is_followed() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=1))
+    assert limit.enter({"user_id": 1}, 0.0).admitted
+    for change, rate_per_s in enumerate((10.0, 100.0, 5.0), 1):
+        limit.adopt(KeysRule(("user_id",), hard_per_s=rate_per_s, burst=1))
+        limit.enter({"user_id": 1}, float(change))
+        assert limit.enter({"user_id": 1}, float(change)).wait_s == pytest.approx(1 / rate_per_s)
+
+
+def test_what_is_given_back_is_one_message() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=3))
+    for _ in range(3):
+        assert limit.enter({"user_id": 1}, 0.0).admitted
+    limit.give_back({"user_id": 1})
+    assert [limit.enter({"user_id": 1}, 0.0).admitted for _ in range(2)] == [True, False]
+    limit.give_back({"user_id": "unknown"})
+
+
+def test_a_limit_that_counts_no_hot_keys_has_none_to_tell() -> None:
+    assert KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0)).hot() == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from math import inf
 from typing import TYPE_CHECKING
 
 import pytest
@@ -239,3 +240,33 @@ def test_tokens_count_what_the_hard_limit_would_admit_at_once() -> None:
     assert limit.tokens(10.0) == 2.0
     assert limit.tokens(10.1) == pytest.approx(3.0)
     assert limit.tokens(99.0) == 4.0
+
+
+def test_when_a_bucket_forgets_what_it_admitted_is_told() -> None:
+    bucket = Bucket(4.0, 10)
+    assert bucket.full_at() == -inf
+    assert bucket.check(1.0) == 0.0
+    bucket.content += 6.0
+    assert bucket.full_at() == pytest.approx(2.5)
+    never = Bucket(0.0, 10)
+    never.content = 1.0
+    assert never.full_at() == inf
+
+
+def test_a_shared_limit_without_a_soft_one_knows_of_no_members() -> None:
+    class Elsewhere:
+        members = 3
+
+        def check(self, now: float) -> float:
+            return now
+
+    limit = RateLimit(RateRule(hard_per_s=10.0), Elsewhere())
+    assert limit.check(0.25) == 0.25
+
+
+def test_a_part_of_the_rates_is_gone_by_from_its_moment_on() -> None:
+    limit = RateLimit(RateRule(hard_per_s=10.0, burst=1, soft_per_s=4.0))
+    assert limit.check(0.0) == 0.0
+    limit.take(Ticket())
+    limit.portion(0.5, 0.05)
+    assert limit.check(0.05) == pytest.approx(0.1), "half was drained at 10/s, the other half is at 5/s"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,3 +112,83 @@ def test_the_soft_rate_is_a_share_too(monkeypatch: pytest.MonkeyPatch) -> None:
         soft += ticket.soft
     assert soft == 18, "a quarter of a burst of eight is not soft"
     assert limit.tokens(0.0) == 80
+
+
+def test_alone_it_has_its_share_to_the_last_message() -> None:
+    rig = Rig(rate_per_s=80.0, burst=16)
+    rig.stock.leased(0, 100.0, members=4)
+    rig.stock.go_alone(0.0)
+    assert rig.stock.alone
+    assert [rig.admitted(second) for second in (0.0, 0.05, 0.1, 10.0)] == [0, 1, 1, 4], "20/s, and a burst of 16 / 4"
+    assert rig.stock.check(10.0) == pytest.approx(0.05)
+    assert rig.stock.tokens(10.1) == pytest.approx(2.0)
+    rig.stock.go_alone(10.1)
+    assert rig.admitted(10.1) == 2, "it is alone already, and nothing begins anew"
+
+
+def test_alone_what_is_left_of_a_lease_is_used_beside_the_share() -> None:
+    rig = Rig(rate_per_s=10.0, burst=1)
+    rig.stock.leased(3, 5.0, members=1)
+    rig.stock.go_alone(0.0)
+    assert rig.admitted(1.0) == 1, "the share's; the lease is not good yet"
+    assert rig.stock.check(1.0) == pytest.approx(0.1), "the share is there before the lease"
+    assert rig.stock.check(4.95) == 0.0
+    rig.stock.take()
+    assert rig.stock.check(4.96) == pytest.approx(0.04), "the lease is there before the share"
+    assert rig.stock.tokens(5.0) == pytest.approx(3.5)
+    assert rig.admitted(5.0) == 3
+    assert rig.stock.check(5.0) == pytest.approx(0.05), "back to the share, which was used 0.05 s ago"
+
+
+def test_alone_and_at_a_small_share_it_is_asked_again_within_a_second() -> None:
+    rig = Rig(rate_per_s=0.1, burst=1)
+    rig.stock.go_alone(0.0)
+    assert rig.stock.check(1.0) == RE_ASK_S
+
+
+def test_a_change_of_the_rate_changes_the_share_and_keeps_what_is_leased() -> None:
+    rig = Rig(rate_per_s=80.0, burst=16)
+    rig.stock.leased(2, 0.0, members=2)
+    rig.stock.go_alone(0.0)
+    rig.stock.adopt(40.0, 9, 0.0)
+    assert rig.admitted(0.0) == 2
+    assert [rig.admitted(second) for second in (0.05, 0.1, 10.0)] == [1, 1, 4], "20/s, and a burst of 9 // 2"
+    rig.stock.adopt(0.5, 1, 10.0)
+    assert rig.stock.check(11.0) == RE_ASK_S, "a quarter of a message a second"
+    assert rig.admitted(14.0) == 1
+    rig.stock.leased(5, 20.0, members=1)
+    rig.stock.adopt(0.0, None, 20.0)
+    assert rig.admitted(21.0) == 0
+
+
+def test_a_low_rate_keeps_its_leases() -> None:
+    rig = Rig()
+    rig.stock.leased(5, 0.0, members=1)
+    rig.stock.adopt(0.5, None, 0.0)
+    assert rig.admitted(0.0) == 5
+    assert rig.stock.burst == 1
+
+
+def test_how_far_ahead_the_last_lease_lies_is_told() -> None:
+    rig = Rig()
+    assert (rig.stock.alone, rig.stock.members, rig.stock.ahead_s(0.0)) == (False, 1, 0.0)
+    rig.stock.leased(5, 2.0, members=0)
+    assert (rig.stock.members, rig.stock.ahead_s(0.5), rig.stock.ahead_s(3.0)) == (1, pytest.approx(1.5), 0.0)
+
+
+def test_what_is_to_be_had_within_the_second_is_waited_for_and_not_leased() -> None:
+    rig = Rig()
+    rig.stock.check(0.0)
+    rig.stock.leased(0, 0.5, members=1)
+    assert (rig.stock.wanted(0.0), rig.stock.wanted(0.5)) == (0, rig.stock.size)
+
+
+def test_with_two_leases_nothing_more_is_asked_for_until_one_is_used_up() -> None:
+    rig = Rig()
+    for _ in range(HELD):
+        rig.stock.leased(1, 0.0, members=1)
+    nudges = rig.nudges
+    assert rig.stock.again_s(0.0) == inf
+    assert rig.admitted(0.0, most=1) == 1
+    assert rig.nudges == nudges + 1
+    assert rig.stock.again_s(0.0) == 0.0

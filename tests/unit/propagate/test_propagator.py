@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 import shadowstream as ss
 from shadowstream.errors import MarkError, NotAllowedError
 from shadowstream.lane import Mark
-from shadowstream.propagate import Arrival
+from shadowstream.propagate import Arrival, Propagator
 from shadowstream.propagate.carrier import Pairs
-from tests.signals import RUN, signed
+from tests.signals import RUN, settings_of, signed
 
 OPEN = {"trust": "open"}
 
@@ -71,6 +72,8 @@ def test_an_older_key_still_verifies_and_an_unknown_one_does_not(made) -> None:
         ([signed(ago_s=-3600)], "future"),
         (["1" * 2000], "too_long"),
         (["1"] * 200, "too_many_headers"),
+        (["X" + signed()], "malformed"),
+        ([signed() + "\x0b"], "malformed"),
         ([signed(hop=32 - 1), "1"], "conflict"),
     ],
 )
@@ -97,6 +100,43 @@ def test_a_service_that_takes_no_part_refuses_every_mark(made, ear) -> None:
     assert arrived(propagator, signed()).refused == "not_taking_part"
     assert ear.told == ["shadow in refused not_taking_part"]
     assert arrived(propagator).mark is None
+
+
+def test_a_service_whose_shadow_lane_is_off_refuses_every_mark(tmp_path) -> None:
+    settings = settings_of(tmp_path)
+    propagator = Propagator(replace(settings, shadow=None))
+    assert arrived(propagator, signed()).refused == "shadow_off"
+
+
+def test_only_a_run_that_has_a_lease_goes_on(made, ear, monkeypatch) -> None:
+    class Leased:
+        closed = False
+
+        def __init__(self, fleet) -> None:
+            self.url = fleet.url
+
+        def live(self, run: str | None) -> bool:
+            return run == RUN
+
+        def close(self) -> None:
+            Leased.closed = True
+
+    monkeypatch.setattr("shadowstream.propagate.propagator.Leases", Leased)
+    fleet = {"url": "redis://localhost:1", "lease": True}
+    propagator = made(fleet=fleet)
+    assert arrived(propagator, signed()).mark.run == RUN
+    assert arrived(propagator, signed("another")).refused == "no_lease"
+    propagator.close()
+    assert Leased.closed
+    for other in (made(), made(fleet={**fleet, "lease": False})):
+        assert arrived(other, signed("another")).mark.run == "another"
+        other.close()
+    assert arrived(made({"shadow": False}, fleet=fleet), signed()).refused == "not_taking_part"
+
+
+def test_the_headers_that_may_hold_a_mark_are_told_in_lower_case(made) -> None:
+    assert made(mark={"trust": "open", "header": "X-Test"}).names == ("x-test",)
+    assert made({"baggage": True}).names == ("x-shadow", "baggage")
 
 
 # In, at the edge
@@ -212,6 +252,31 @@ def test_a_stale_lane_is_not_believed_by_the_next_service(made) -> None:
     with ss.entered(Mark(run="a", expires_at=int(time.time()) - 3600)):
         value = departing(propagator, "ss-business")["x-shadow"]
     assert arrived(propagator, value).refused == "expired"
+
+
+def test_a_port_that_is_listed_is_the_only_one(made) -> None:
+    propagator = made({"allow": ["ss-business:8080"], "unmarked": ["geo.example:9000"]})
+    with ss.entered(Mark(run="a")):
+        assert departing(propagator, "ss-business", port=8080)
+        assert not departing(propagator, "geo.example", port=9000)
+        for host in ("ss-business", "geo.example"):
+            with pytest.raises(NotAllowedError, match=f"call to '{host}:80' was stopped"):
+                departing(propagator, host)
+        with pytest.raises(NotAllowedError, match=r"call to 'geo.example' was stopped: .* list it under `propagate"):
+            propagator.departing(Pairs([]), "geo.example", None, "http")
+
+
+def test_whatever_is_told_names_its_wire(made, ear) -> None:
+    propagator = made({"edge": True, "allow": ["a"], "unmarked": ["b"]})
+    for value in ("1", signed(), signed()[:-1]):
+        propagator.arrived(Pairs([("x-shadow", value)]), "grpc")
+    with ss.entered(Mark(run="a")):
+        for host in ("a", "b"):
+            propagator.departing(Pairs([]), host, None, "grpc")
+        with pytest.raises(NotAllowedError):
+            propagator.departing(Pairs([]), "c", None, "grpc")
+    assert [each.wire for each in ear.heard] == ["grpc"] * 6
+    assert [each.verdict for each in ear.heard] == ["stripped", "carried", "refused", "carried", "unmarked", "refused"]
 
 
 # As baggage

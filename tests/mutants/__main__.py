@@ -15,15 +15,22 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 
+from benchmarks.peers.environments import interpreter
+from benchmarks.peers.sides import Side
+
 WANTED = 0.9
 SEEN = {"killed", "timeout", "segfault"}
 """A change that makes a test hang, or the interpreter end, was seen too."""
-MUTMUT = (sys.executable, "-m", "mutmut")
+
+
+def mutmut() -> tuple[str, ...]:
+    """Return the command, in an environment of its own."""
+    return (str(interpreter(Side("mutmut", frozenset()))), "-m", "mutmut")
 
 
 def told() -> dict[str, str]:
     """Return how each change fared, by its name."""
-    listed = subprocess.run([*MUTMUT, "results", "--all", "true"], capture_output=True, text=True, check=True).stdout
+    listed = subprocess.run([*mutmut(), "results", "--all", "true"], capture_output=True, text=True, check=True).stdout
     lines = (line.strip().rpartition(": ") for line in listed.splitlines() if line.strip())
     return {name: state for name, _, state in lines}
 
@@ -33,7 +40,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--told", action="store_true", help="only tell what was found before")
     if not parser.parse_args().told:
-        subprocess.run([*MUTMUT, "run"], check=True)
+        subprocess.run([*mutmut(), "run"], check=True)
     states = told()
     by_module: defaultdict[str, Counter[bool]] = defaultdict(Counter)
     for name, state in states.items():

@@ -110,7 +110,7 @@ class Shared(Protocol):
     """A hard limit that is kept elsewhere, for many processes."""
 
     members: int
-    """Who share it."""
+    """Who share it, at least one."""
 
     def check(self, now: float) -> float:
         """Return the seconds until one more message fits (0.0: now); takes nothing."""
@@ -186,7 +186,7 @@ class RateLimit:
 
     def adopt(self, rule: RateRule, shared: Shared | None, now: float) -> None:
         """Go on by another rule from monotonic second ``now`` on: a limit that is new begins without its burst."""
-        self._shared, self._members = shared, 1 if shared is None else max(shared.members, 1)
+        self._shared, self._members = shared, 1 if shared is None else shared.members
         self._soft_waits, self._over_soft = rule.on_soft == "wait", False
         if shared is not None:
             shared.adopt(rule.hard_per_s or 0.0, rule.burst, now)

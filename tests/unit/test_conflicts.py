@@ -13,7 +13,7 @@ import pytest
 import shadowstream as ss
 from shadowstream.errors import MarkError
 from shadowstream.headers import UNREADABLE, Kind, MarkReader, MarkWriter, Reading
-from shadowstream.kafka.engine import fate
+from shadowstream.kafka.engine import fate, foreign
 from shadowstream.lane import Lane
 from shadowstream.propagate.carrier import Pairs
 from tests.signals import ENVIRON, RUN, SECRET, SIGNED, settings_of, signed
@@ -155,3 +155,9 @@ def test_the_marks_of_this_page_are_what_they_are_called() -> None:
         "forged": "bad_signature",
     }
     assert MarkWriter().name == "x-shadow"
+
+
+def test_what_is_stepped_over_at_sight_is_plainly_the_other_lanes() -> None:
+    assert foreign(Lane.NORMAL, shared=True) == {Kind.SHADOW, Kind.EXPIRED}
+    assert foreign(Lane.SHADOW, shared=True) == {Kind.NORMAL}
+    assert [foreign(lane, shared=False) for lane in Lane] == [frozenset()] * 2

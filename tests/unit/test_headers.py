@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import threading
 from base64 import urlsafe_b64encode
+from dataclasses import dataclass, field
 from math import inf, nan
 
 import pytest
@@ -18,6 +19,7 @@ from shadowstream.headers import (
     NEAR_MISS,
     NORMAL,
     UNREADABLE,
+    Keyring,
     Kind,
     MarkReader,
     MarkWriter,
@@ -770,3 +772,42 @@ def test_onward_adds_a_hop_and_keeps_run_expiry_and_signature(mark: Mark, keys: 
         assert (after.key_id, after.signature) == (mark.key_id, mark.signature)
     elif keys:
         assert signed_reader().read_value(encode(after), now).kind is Kind.SHADOW
+
+
+def test_the_skew_is_borne_when_an_old_reading_is_looked_at_again() -> None:
+    reader = MarkReader(skew_s=30.0)
+    assert not reader.stale(Mark(run="a"), 1e12)
+    assert [reader.stale(Mark(run="a", expires_at=1000), now) for now in (999.0, 1030.0, 1030.5)] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_as_many_headers_as_are_read_are_plainly_normal_too() -> None:
+    reader = MarkReader()
+    assert reader.unmarked([[("a", b"1")] * 128, None, []])
+    assert not reader.unmarked([[("a", b"1")] * 129])
+
+
+def test_a_reader_and_a_writer_go_by_each_rule() -> None:
+    @dataclass
+    class Rules:
+        header: str = "own"
+        signed: bool = True
+        keyring: Keyring = field(default_factory=lambda: Keyring([("k1", b"s" * 32)]))
+        max_age_s: float = 100.0
+        skew_s: float = 7.0
+        max_hops: int = 3
+
+    rules = Rules()
+    reader, writer = MarkReader.of(rules), MarkWriter.of(rules)
+    value = writer.onward(Mark(run="a"), 1000.0)
+    assert value.startswith(b"1;run=a;exp=1100;hop=1;kid=k1;sig=")
+    assert (reader.name, writer.name) == ("own", "own")
+    kinds = {now: reader.read([("own", value)], now).kind for now in (992.9, 993.0, 1107.0, 1107.1)}
+    assert list(kinds.values()) == ["quarantine", "shadow", "shadow", "expired"]
+    assert reader.read([("own", b"1;run=a")], 1000.0).reason == "unsigned"
+    assert reader.read([("own", value.replace(b"hop=1", b"hop=4"))], 1000.0).reason == "too_many_hops"
+    with pytest.raises(MarkError):
+        writer.onward(Mark(run="a", hop=3), 1000.0)

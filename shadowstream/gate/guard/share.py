@@ -134,7 +134,7 @@ class Share:
         if before <= 0.0 or not self._count or elapsed_s < SEEN_S:
             return
         self._base_per_s = min(self._base_per_s, max(self._count / elapsed_s / before, 1.0))
-        self._base_at_once = min(self._base_at_once, max(ceil(self._most / before), 1))
+        self._base_at_once = min(self._base_at_once, ceil(self._most / before))
 
     def _grow(self) -> None:
         """Let the base grow that has held calls back, up to the command's own limits."""
@@ -142,7 +142,7 @@ class Share:
         if self._bound == "per_s":
             self._base_per_s = min(GROWS * self._base_per_s, own_per_s)
         elif self._bound == "at_once":
-            more = max(ceil(GROWS * self._base_at_once), self._base_at_once + 1)
+            more = ceil(GROWS * self._base_at_once)
             self._base_at_once = more if self._limit is None else min(more, own_at_once)
 
     def _apply(self, now: float) -> None:
@@ -158,5 +158,5 @@ class Share:
 
     def _own(self) -> tuple[float, int]:
         """Return this process's part of the command's rate, and its calls at once: one where there is no limit."""
-        members = 1 if self._shared is None else max(self._shared.members, 1)
+        members = 1 if self._shared is None else self._shared.members
         return self._limit_per_s / members, 1 if self._limit is None else self._limit

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from shadowstream.config.model import BreakerRule, KeysRule, RateRule
 from shadowstream.events import Outcome
-from shadowstream.gate import Bucket, Chain, KeyedLimit, OpenGate
+from shadowstream.gate import Bucket, Chain, KeyedLimit, OpenGate, RateLimit, Ticket
 from shadowstream.gate.fleet import Stock
+from shadowstream.lane import Lane
 from tests.lanes import lane_of
 
 if TYPE_CHECKING:
     from shadowstream.gate import Gate, Gates
-    from tests.unit.gate.conftest import Hammer, MakeGates
+    from tests.unit.gate.conftest import Ear, Hammer, MakeGates
 
 HANDLED, FAILED = Outcome.HANDLED, Outcome.FAILED
 RATE = RateRule(hard_per_s=10.0, burst=5)
@@ -308,3 +309,66 @@ def test_rules_that_change_while_others_decide_leave_nobody_inside(gates: MakeGa
     hammer(work)
     (level,) = made.levels(0.0)
     assert level.in_flight == 0  # type: ignore[union-attr]
+
+
+class Elsewhere:
+    """A hard limit that is kept elsewhere, by so many."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self.adopted: list[tuple[float, int | None, float]] = []
+
+    def check(self, now: float) -> float:
+        return 0.0
+
+    def take(self) -> None:
+        pass
+
+    def tokens(self, now: float) -> float:
+        return 0.0
+
+    def adopt(self, rate_per_s: float, burst: int | None, now: float) -> None:
+        self.adopted.append((rate_per_s, burst, now))
+
+
+@pytest.mark.parametrize(("members", "soft_per_s"), [(1, 40.0), (4, 10.0)])
+def test_a_limit_that_is_shared_from_now_on_is_told_and_its_soft_rate_is_a_share(
+    members: int, soft_per_s: float
+) -> None:
+    limit, shared = RateLimit(RateRule(hard_per_s=1.0, soft_per_s=1.0, burst=1)), Elsewhere(members)
+    limit.adopt(RateRule(hard_per_s=100.0, soft_per_s=40.0, burst=1, on_soft="wait", fleet=True), shared, 5.0)
+    assert shared.adopted == [(100.0, 1, 5.0)]
+    assert limit.check(5.0) == 0.0
+    limit.take(ticket := Ticket())
+    assert not ticket.soft
+    assert limit.check(5.0) == pytest.approx(1 / soft_per_s), "it waits for the soft rate, and not for the hard one"
+    limit.adopt(RateRule(soft_per_s=40.0, burst=1, fleet=True), shared, 6.0)
+    assert shared.adopted[1:] == [(0.0, 1, 6.0)]
+
+
+def test_a_part_of_the_rates_stays_one_when_they_change() -> None:
+    limit = RateLimit(RateRule(hard_per_s=10.0, burst=1))
+    limit.tune(0.5, 0.0)
+    limit.portion(0.5, 0.0)
+    limit.adopt(RateRule(hard_per_s=40.0, burst=1), None, 0.0)
+    limit.take(Ticket())
+    assert limit.check(0.0) == pytest.approx(0.1), "a quarter of 40/s"
+
+
+def test_a_limit_that_is_new_has_the_burst_that_it_says_and_begins_without_it(gates: MakeGates) -> None:
+    made = gates()
+    made.gate("claim")
+    adopt(made, 0.0, rates={"claim": RateRule(hard_per_s=10.0, burst=7)})
+    gate = made.gate("claim")
+    assert admitted(gate, 0.0) == 0
+    assert admitted(gate, 60.0) == 7
+
+
+def test_a_breaker_where_there_was_none_is_one(gates: MakeGates, ear: Ear) -> None:
+    made = gates(rates={"claim": RateRule(hard_per_s=1e6)})
+    gate = made.gate("claim")
+    adopt(made, 0.0, rates={"claim": RateRule(hard_per_s=1e6)}, breakers={"claim": BREAKER})
+    for _ in range(4):
+        gate.leave(gate.enter(0.0), FAILED, 0.0)
+    assert gate.enter(0.0).by == "breaker"
+    assert [(each.lane, each.command, each.after) for each in ear.heard] == [(Lane.SHADOW, "claim", "open")]

@@ -321,7 +321,7 @@ class Broken:
 def test_a_listener_that_raises_stops_nothing(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
     gated = Gated(hooks=Listeners([Broken(), ear]))
     gated.circuit.add_listener(Shouting())
-    with caplog.at_level(logging.CRITICAL):
+    with caplog.at_level(logging.ERROR):
         gated.opened()
         for ticket in gated.admitted(3, 30.0):
             gated.gate.leave(ticket, HANDLED, 30.0)
@@ -330,6 +330,8 @@ def test_a_listener_that_raises_stops_nothing(ear: Ear, caplog: pytest.LogCaptur
             gated.circuit.open()
     assert not gated.gate.enter(31.0).admitted
     assert len(ear.heard) == 4
+    told = [each for each in caplog.messages if each.startswith("circuit_listener_failed")]
+    assert told == ["circuit_listener_failed lane=shadow command=voucher.claim"] * 2
 
 
 def test_a_pybreaker_listener_may_use_the_gate_while_it_is_told() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shadowstream.config.model import BreakerRule
 from shadowstream.events import Listeners, Outcome, Transition
+from shadowstream.gate import Ticket
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.breaker.blame import Blame
 from shadowstream.gate.breaker.windows import FAILED, SLOTS, SLOW, CountWindow, TimeWindow
@@ -234,3 +235,49 @@ def test_what_another_process_has_found_out_opens_it_for_what_is_left_of_its_tim
     breaker.announce()
     assert breaker.circuit.current_state == "half-open"
     assert transitions(ear) == [("open", "fleet"), ("half-open", "open_for")]
+
+
+def test_until_when_it_has_opened_by_its_own_judgment_is_said_once() -> None:
+    breaker = Breaker(Lane.SHADOW, "claim", replace(RULE, min_calls=1), Listeners(), Lock())
+    said: list[tuple[str, float]] = []
+    breaker.say = lambda command, until: said.append((command, until))
+    breaker.leave(Ticket(), Outcome.FAILED, 5.0)
+    assert breaker.changed is True
+    breaker.announce()
+    breaker.announce()
+    assert said == [("claim", 15.0)]
+    assert not breaker.changed
+    breaker.open_for(1.0, 6.0)
+    breaker.circuit.close()
+    breaker.open_for(1.0, 7.0)
+    assert said == [("claim", 15.0)], "what others have found out is theirs to say"
+
+
+def test_what_an_error_counts_for_is_judged_once_for_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    blame, judged = Blame(replace(RULE, ignore=("LookupError",))), []
+    known = Blame._judged
+
+    def judge(self: Blame, kind: type[BaseException]) -> bool:
+        judged.append(kind)
+        return known(self, kind)
+
+    monkeypatch.setattr(Blame, "_judged", judge)
+    answers = [blame.falls_on(error) for error in (KeyError(), OSError(), KeyError(), OSError())]
+    assert answers == [False, True, False, True]
+    assert judged == [KeyError, OSError]
+
+
+def test_a_call_is_slow_by_its_own_time_and_a_slow_failure_is_both(gates: MakeGates, ear: Ear) -> None:
+    rule = BreakerRule(failure_rate=0.5, window=4, min_calls=4, open_for_s=10.0, slow_call_s=1.0, slow_rate=0.75)
+    gate = gates(breakers={"claim": rule}).gate("claim")
+    for outcome, seconds in ((Outcome.HANDLED, 0.5), (Outcome.HANDLED, 1.0), (Outcome.HANDLED, 1.0)):
+        gate.leave(gate.enter(100.0), outcome, 100.0 + seconds)
+    gate.leave(gate.enter(100.0), Outcome.HANDLED, 100.0)
+    assert transitions(ear) == [], "two of four were slow"
+    gate.leave(gate.enter(100.0), Outcome.HANDLED, 101.0)
+    assert transitions(ear) == [("open", "slow_rate")], "three of the last four were"
+    other = gates(breakers={"claim": rule}).gate("claim")
+    for _ in range(2):
+        other.leave(other.enter(0.0), Outcome.FAILED, 2.0)
+        other.leave(other.enter(0.0), Outcome.HANDLED, 0.0)
+    assert transitions(ear)[1:] == [("open", "failure_rate")]

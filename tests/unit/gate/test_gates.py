@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from shadowstream.config import FleetSettings
 from shadowstream.config.model import BreakerRule, KeysRule, RateRule
 from shadowstream.errors import SetupError
-from shadowstream.events import GateLevel, Outcome, Transition
-from shadowstream.gate import OpenGate, Verdict
+from shadowstream.events import GateLevel, Listeners, Outcome, Transition
+from shadowstream.gate import Gates, OpenGate, Verdict
+from shadowstream.gate.fleet import RunGate, Stock
 from shadowstream.lane import Lane
+from tests.lanes import lane_of
 
 if TYPE_CHECKING:
     from tests.unit.gate.conftest import Ear, Hammer, MakeGates, Waits
@@ -108,3 +112,90 @@ def test_eight_threads_asking_at_once_get_one_state(gates: MakeGates, hammer: Ha
             return sum(one.gate("claim", verdict).enter(0.0).admitted for _ in range(5))  # type: ignore[attr-defined]
 
         assert sum(hammer(work)) == 4
+
+
+class Heard:
+    """A clerk that remembers how it was made, and what it was asked for."""
+
+    made: ClassVar[list[Heard]] = []
+
+    def __init__(self, lane: Lane, fleet: FleetSettings, *, lay_over: object, armed: object) -> None:
+        self.lane, self.fleet, self.lay_over, self.armed = lane, fleet, lay_over, armed
+        self.runs, self.trips, self.ended = object(), self, False
+        self.joined: dict[str, object] = {}
+        Heard.made.append(self)
+
+    def stock(self, command: str, rate: RateRule) -> Stock:
+        assert rate.hard_per_s is not None
+        return Stock(command, rate.hard_per_s, 1, lambda: None)
+
+    def say(self, command: str, until: float) -> None: ...
+
+    def join(self, command: str, open_for: object) -> None:
+        self.joined[command] = open_for
+
+    def leave(self, command: str) -> None:
+        self.joined.pop(command, None)
+
+    def end(self) -> None:
+        self.ended = True
+
+
+@pytest.fixture
+def clerks(monkeypatch: pytest.MonkeyPatch) -> list[Heard]:
+    monkeypatch.setattr("shadowstream.gate.gates.Clerk", Heard)
+    monkeypatch.setattr(Heard, "made", [])
+    return Heard.made
+
+
+FLEET = FleetSettings(service="tests", url="redis://localhost:1", lease=True)
+OF_ALL = BreakerRule(fleet=True)
+
+
+def test_a_lane_has_one_clerk_which_it_makes_when_something_is_shared(gates: MakeGates, clerks: list[Heard]) -> None:
+    assert gates(fleet=replace(FLEET, lease=False)).gate("claim")
+    assert gates(rates={"claim": RateRule(hard_per_s=1.0, fleet=True)}).gate("claim")
+    assert clerks == []
+    made = gates(
+        fleet=FLEET,
+        rates={"claim": RateRule(hard_per_s=9.0, fleet=True), "own": RateRule(hard_per_s=9.0)},
+        breakers={"claim": OF_ALL, "own": BreakerRule()},
+    )
+    lay_over = object()
+    made.hear(lay_over)  # type: ignore[arg-type]
+    assert isinstance(made.gate("claim"), RunGate)
+    assert isinstance(made.gate("own"), RunGate)
+    (clerk,) = clerks
+    assert (clerk.lane, clerk.fleet, clerk.lay_over, clerk.armed) == (Lane.SHADOW, FLEET, lay_over, None)
+    assert isinstance(made._of("claim").rate._shared, Stock)
+    assert made._of("own").rate._shared is None
+    made.hear(other := object())  # type: ignore[arg-type]
+    assert clerk.lay_over is other
+    made.close()
+    made.close()
+    assert clerk.ended
+
+
+def test_a_breaker_opens_with_those_of_the_others_as_long_as_its_rule_says_so(
+    gates: MakeGates, clerks: list[Heard]
+) -> None:
+    made = gates(fleet=FLEET, breakers={"claim": OF_ALL})
+    made.gate("claim")
+    breaker = made._of("claim").breaker
+    assert (clerks[0].joined, breaker.say) == ({"claim": breaker.open_for}, clerks[0].say)
+    made.adopt(lane_of(fleet=FLEET, breakers={"claim": BreakerRule()}), 0.0)
+    assert (clerks[0].joined, breaker.say) == ({}, None)
+    made.adopt(lane_of(fleet=FLEET, breakers={"claim": OF_ALL}), 0.0)
+    assert clerks[0].joined == {"claim": breaker.open_for}
+
+
+def test_whoever_arms_a_run_anew_releases_the_guard(clerks: list[Heard]) -> None:
+    class Latched:
+        ticks, level = 0, 0.0
+
+        def release(self) -> None: ...
+
+    guard = Latched()
+    made = Gates(lane_of(fleet=FLEET), Listeners(), guard)  # type: ignore[arg-type]
+    made.gate("claim")
+    assert clerks[0].armed == guard.release

@@ -17,7 +17,7 @@ from shadowstream.errors import SetupError
 from shadowstream.events import Carried, Guarding, Lagging, Listeners, Outcome, Rebalanced
 from shadowstream.gate import Gates, Guarded
 from shadowstream.gate.guard import Board, Guard, Level, Pulse, Share, Vitals
-from shadowstream.gate.guard.level import CUT_AT, FRESH_S, SETTLE_S, START, TRIPS, TRIPS_WITHIN_S
+from shadowstream.gate.guard.level import CUT_AT, FRESH_S, LEAST, SETTLE_S, START, TRIPS, TRIPS_WITHIN_S
 from shadowstream.lane import Lane
 from tests.lanes import lane_of
 from tests.waiting import until
@@ -277,18 +277,22 @@ def test_idle_is_no_reason_to_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("objectives", "vitals"),
+    ("objectives", "vitals", "why"),
     [
-        (GuardSettings(error_rate=0.02), {"error_rate": 0.01}),
-        (GuardSettings(lag_growth_per_s=100.0), {"lag_growth_per_s": 50.0}),
-        (GuardSettings(loop_lag_s=0.2), {"loop_lag_s": 0.1}),
-        (GuardSettings(p99_s=9.0, error_rate=0.02), {"p99_s": 0.1, "error_rate": 0.01}),
+        (GuardSettings(error_rate=0.02), {"error_rate": 0.01}, "error_rate"),
+        (GuardSettings(lag_growth_per_s=100.0), {"lag_growth_per_s": 50.0}, "lag_growth"),
+        (GuardSettings(loop_lag_s=0.2), {"loop_lag_s": 0.1}, "loop_lag"),
+        (GuardSettings(p99_s=9.0, error_rate=0.02), {"p99_s": 0.1, "error_rate": 0.01}, "error_rate"),
     ],
 )
-def test_every_signal_cuts_and_only_what_has_an_objective(objectives: GuardSettings, vitals: dict[str, float]) -> None:
+def test_every_signal_cuts_and_only_what_has_an_objective(
+    objectives: GuardSettings, vitals: dict[str, float], why: str
+) -> None:
     normal = Normal(objectives)
     normal.tick(40)
+    assert (normal.level.strain, normal.level.why) == (0.0, "")
     assert normal.tick(**vitals) == 0.5
+    assert (normal.level.strain, normal.level.why) == (0.5, why)
     other = Normal(GuardSettings(p99_s=9.0))
     other.tick(60)
     assert other.tick(**vitals) == 1.0
@@ -306,6 +310,53 @@ def test_the_level_stays_between_0_and_1_and_never_rises_while_normal_suffers(p9
             assert after <= before
         if p99_s is not None and p99_s >= 0.1:
             assert after == 0.0
+
+
+def test_without_an_objective_everything_is_open_and_nothing_is_a_strain() -> None:
+    level = Level(GuardSettings())
+    assert (level.value, level.strain, level.why, level.latched) == (1.0, 0.0, "", False)
+    assert level.tick(Vitals(1000.0, 100, p99_s=9.0), 1000.0) == 1.0
+    assert (level.strain, level.why) == (0.0, "")
+
+
+def test_vitals_may_be_so_old_and_no_older() -> None:
+    normal = Normal()
+    normal.tick(40, p99_s=0.01)
+    assert normal.blind(old_s=FRESH_S) == 1.0
+    assert normal.blind() == 0.5
+    assert normal.level.strain == 1.0
+
+
+def test_what_comes_back_comes_in_steps_of_what_was_cut_last_however_blind_it_was_since() -> None:
+    normal = Normal()
+    normal.tick(40, p99_s=0.01)
+    assert normal.tick(p99_s=0.06) == 0.5
+    normal.tick(4, p99_s=0.01)
+    before = normal.level.value
+    assert normal.tick(p99_s=0.06) == before / 2, "of that level the steps are from now on"
+    normal.blind()
+    assert normal.tick(p99_s=0.01) == pytest.approx(before / 4 + 0.05 * before)
+    normal.tick(p99_s=0.2)
+    level = normal.tick(p99_s=0.01)
+    assert normal.tick(p99_s=0.01) == pytest.approx(2 * level)
+
+
+def test_as_little_as_a_hundredth_is_left_and_nothing_less() -> None:
+    normal = Normal()
+    normal.tick(40, p99_s=0.01)
+    normal.level.value = 2 * LEAST
+    assert normal.blind() == LEAST
+    assert normal.blind() == 0.0
+
+
+def test_trips_count_that_lie_within_a_minute_the_first_and_the_last_too() -> None:
+    for apart_s, latched in ((TRIPS_WITHIN_S / 2, True), (TRIPS_WITHIN_S / 2 + TICK_S, False)):
+        normal = Normal()
+        for _ in range(TRIPS):
+            assert not normal.level.latched
+            normal.tick(p99_s=0.2)
+            normal.tick(round(apart_s / TICK_S) - 1, p99_s=0.01)
+        assert normal.level.latched is latched, apart_s
 
 
 # What it leaves

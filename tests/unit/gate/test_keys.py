@@ -14,6 +14,8 @@ from shadowstream.config.model import KeysRule, Missing
 from shadowstream.events import Outcome
 from shadowstream.gate import KeyedLimit, Ticket, Verdict
 from shadowstream.gate.keys import KeyedGate
+from shadowstream.gate.keys.limit import LONGEST_VALUE, key_of
+from shadowstream.gate.rate import RE_ASK_S
 
 if TYPE_CHECKING:
     from tests.unit.gate.conftest import Hammer, Waits
@@ -255,3 +257,41 @@ def test_what_is_given_back_is_one_message() -> None:
 
 def test_a_limit_that_counts_no_hot_keys_has_none_to_tell() -> None:
     assert KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0)).hot() == ()
+
+
+def test_a_value_is_counted_under_its_text_however_it_is_spelled() -> None:
+    assert key_of("user", None) == ("user",)
+    assert key_of("user", b"7") == key_of("user", 7) == ("user", "7")
+    assert key_of("user", b"\xff") == ("user", "\udcff")
+    longest = "x" * LONGEST_VALUE
+    assert key_of("user", longest) == ("user", longest)
+    name, digest, kind = key_of("user", longest + "x")
+    assert (name, len(digest), kind) == ("user", 32, "digest")
+
+
+def test_a_message_without_a_field_is_refused_like_any_other_where_the_rule_says_so() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, missing=Missing.REFUSE), Verdict.PARK)
+    assert limit.enter({}, 7.0) == Ticket(Verdict.PARK, RE_ASK_S, by="keys", entered_at=7.0)
+    assert limit.enter({"user_id": 1}, 8.0) == Ticket(entered_at=8.0)
+    refused = limit.enter({"user_id": 1}, 8.5)
+    assert (refused.verdict, refused.wait_s, refused.by) == (Verdict.PARK, pytest.approx(0.5), "keys")
+    assert refused.entered_at == 8.5
+
+
+def test_a_value_with_a_rate_of_its_own_goes_by_it_after_a_change_too() -> None:
+    rule = KeysRule(("user_id",), hard_per_s=1.0, burst=4, overrides={"user_id": {"a": 10.0, "free": None}})
+    limit = KeyedLimit(rule)
+    for _ in range(100):
+        assert limit.enter({"user_id": "free"}, 0.0).admitted
+    assert sum(limit.enter({"user_id": "a"}, 0.0).admitted for _ in range(9)) == 4
+    assert limit.enter({"user_id": "a"}, 0.0).wait_s == pytest.approx(0.1)
+    limit.adopt(KeysRule(("user_id",), hard_per_s=1.0, burst=2, overrides={"user_id": {"a": 20.0, "free": 5.0}}))
+    assert limit.enter({"user_id": "a"}, 0.0).wait_s == pytest.approx(0.05)
+    assert sum(limit.enter({"user_id": "a"}, 60.0).admitted for _ in range(9)) == 2
+    assert sum(limit.enter({"user_id": "free"}, 60.0).admitted for _ in range(9)) == 2
+
+
+def test_each_refusal_for_want_of_room_is_counted() -> None:
+    limit = KeyedLimit(KeysRule(("user_id",), hard_per_s=1.0, burst=1, max_keys=2))
+    assert [limit.enter({"user_id": user}, 0.0).admitted for user in "abcde"] == [True, True, False, False, False]
+    assert (len(limit), limit.overflows) == (2, 3)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from shadowstream.config.model import RateRule
 from shadowstream.gate import Bucket, RateLimit, Ticket
+from shadowstream.gate.rate import RE_ASK_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -270,3 +271,23 @@ def test_a_part_of_the_rates_is_gone_by_from_its_moment_on() -> None:
     limit.take(Ticket())
     limit.portion(0.5, 0.05)
     assert limit.check(0.05) == pytest.approx(0.1), "half was drained at 10/s, the other half is at 5/s"
+
+
+def test_what_is_only_open_in_part_is_asked_again_within_a_second() -> None:
+    limit = RateLimit(RateRule(hard_per_s=0.1, burst=1))
+    assert limit.check(0.0) == 0.0
+    limit.take(Ticket())
+    assert limit.check(0.0) == pytest.approx(10.0)
+    limit.portion(0.5, 0.0)
+    assert limit.check(0.0) == RE_ASK_S
+    limit.tune(0.5, 0.0)
+    limit.portion(1.0, 0.0)
+    assert limit.check(0.0) == RE_ASK_S
+    limit.tune(1.0, 0.0)
+    assert limit.check(0.0) == pytest.approx(10.0)
+    limit = RateLimit(RateRule(hard_per_s=100.0, burst=1))
+    limit.tune(0.5, 0.0)
+    limit.portion(0.5, 0.0)
+    assert limit.check(0.0) == 0.0
+    limit.take(Ticket())
+    assert limit.check(0.0) == pytest.approx(0.04)

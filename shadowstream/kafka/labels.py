@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Headers = list[tuple[str, bytes | None]]
 
-__all__ = ["Scribe", "Story", "error_labels", "kept_labels", "origin_labels", "own_headers", "scribe_of", "told"]
+__all__ = ["Scribe", "Story", "copied", "error_labels", "own_headers", "scribe_of"]
 
 OURS = ("kafka_dlt-", "shadowstream-")
 
@@ -120,28 +120,14 @@ def own_headers(headers: Iterable[tuple[str, bytes | None]], mark: str) -> Heade
     return [(name, value) for name, value in headers if name == mark or not name.startswith(OURS)]
 
 
-def kept_labels(headers: Headers, mark: str) -> Headers:
-    """Return what is still true of a message that comes back from a retry topic: everything but when it is due."""
-    return [(name, value) for name, value in headers if name.startswith(OURS) and name not in {mark, DUE}]
+def copied(raw: RawMessage, headers: Headers, scribe: Scribe, why: Headers, *, returns: bool = False) -> Headers:
+    """Return the headers of a copy: a message's own ones, where it came from, who writes the copy, and why.
 
-
-def told(headers: Headers, mark: str, *labels: Iterable[tuple[str, bytes | None]]) -> Headers:
-    """Return a message's own headers with these labels behind them: one of each name, what was told last."""
-    kept = [(name, value) for name, value in headers if name == REPLAYED != mark]
-    return [*own_headers(headers, mark), *dict(pair for each in (kept, *labels) for pair in each).items()]
-
-
-def origin_labels(raw: RawMessage, group: str) -> Headers:
-    """Say where a message came from, numbers big-endian as Spring writes them."""
-    kind, milliseconds = raw.timestamp()
-    return [
-        (TOPIC, (raw.topic() or "").encode()),
-        (PARTITION, (raw.partition() or 0).to_bytes(4, "big", signed=True)),
-        (OFFSET, offset_of(raw).to_bytes(8, "big", signed=True)),
-        (TIMESTAMP, milliseconds.to_bytes(8, "big", signed=True)),
-        (TIMESTAMP_TYPE, (b"NoTimestampType", b"CreateTime", b"LogAppendTime")[kind]),
-        (GROUP, group.encode()),
-    ]
+    One that ``returns`` from a retry topic keeps what its labels tell of where it came from at first.
+    """
+    before = _kept_labels(headers, scribe.mark) if returns else []
+    origin = [] if TOPIC in dict(before) else _origin_labels(raw, scribe.group)
+    return _told(headers, scribe.mark, origin, before, [(CLIENT, scribe.client.encode())], why)
 
 
 def error_labels(error: BaseException) -> Headers:
@@ -153,6 +139,30 @@ def error_labels(error: BaseException) -> Headers:
         (MESSAGE, str(error).encode(errors="replace")[:MAX_TEXT]),
         (TRACE, trace.encode(errors="replace")[-MAX_TRACE:]),
         *([(CAUSE, _name(type(cause)))] if cause is not None else ()),
+    ]
+
+
+def _kept_labels(headers: Headers, mark: str) -> Headers:
+    """Return what is still true of a message that comes back from a retry topic: everything but when it is due."""
+    return [(name, value) for name, value in headers if name.startswith(OURS) and name not in {mark, DUE}]
+
+
+def _told(headers: Headers, mark: str, *labels: Iterable[tuple[str, bytes | None]]) -> Headers:
+    """Return a message's own headers with these labels behind them: one of each name, what was told last."""
+    kept = [(name, value) for name, value in headers if name == REPLAYED != mark]
+    return [*own_headers(headers, mark), *dict(pair for each in (kept, *labels) for pair in each).items()]
+
+
+def _origin_labels(raw: RawMessage, group: str) -> Headers:
+    """Say where a message came from, numbers big-endian as Spring writes them."""
+    kind, milliseconds = raw.timestamp()
+    return [
+        (TOPIC, (raw.topic() or "").encode()),
+        (PARTITION, (raw.partition() or 0).to_bytes(4, "big", signed=True)),
+        (OFFSET, offset_of(raw).to_bytes(8, "big", signed=True)),
+        (TIMESTAMP, milliseconds.to_bytes(8, "big", signed=True)),
+        (TIMESTAMP_TYPE, (b"NoTimestampType", b"CreateTime", b"LogAppendTime")[kind]),
+        (GROUP, group.encode()),
     ]
 
 

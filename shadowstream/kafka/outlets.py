@@ -26,7 +26,7 @@ from shadowstream.events import CopyFailed
 from shadowstream.headers import UNREADABLE
 from shadowstream.kafka.clients import Throttle, explained, logger_of
 from shadowstream.kafka.clock import REAL_CLOCK, Clock
-from shadowstream.kafka.labels import CLIENT, LEFT_OUT, REASON, TOPIC, error_labels, kept_labels, origin_labels, told
+from shadowstream.kafka.labels import LEFT_OUT, REASON, copied, error_labels
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Outlets:
             topic=self._topics[kind],
             key=raw.key(),
             value=raw.value(),
-            headers=self._labelled(raw, (readable and headers_of(raw)) or [], why),
+            headers=copied(raw, (readable and headers_of(raw)) or [], self._scribe, why, returns=self._returns),
             timestamp=max(raw.timestamp()[1], 0),
             piece=piece,
             token=piece.hold(raw),
@@ -186,12 +186,6 @@ class Outlets:
             if piece.cancelled:
                 piece.release(copy.token)
                 raise Interrupted
-
-    def _labelled(self, raw: RawMessage, headers: Headers, why: Headers) -> Headers:
-        scribe = self._scribe
-        before = kept_labels(headers, scribe.mark) if self._returns else []
-        origin = [] if TOPIC in dict(before) else origin_labels(raw, scribe.group)
-        return told(headers, scribe.mark, origin, before, [(CLIENT, scribe.client.encode())], why)
 
     def _queue(self, copy: Copy) -> bool:
         """Give a copy to the client; False when its queue is full."""

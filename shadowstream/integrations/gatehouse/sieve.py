@@ -17,7 +17,7 @@ from shadowstream.events import Carried, Configured, Listeners, Outcome
 from shadowstream.gate import Gates, OpenGate, Verdict
 from shadowstream.headers import NORMAL, UNREADABLE, Kind, MarkReader
 from shadowstream.kafka.engine import fate, foreign
-from shadowstream.kafka.labels import CLIENT, REASON, origin_labels, scribe_of, told
+from shadowstream.kafka.labels import REASON, copied, scribe_of
 from shadowstream.kafka.message import Message, values_of
 from shadowstream.kafka.outlets import side_topics
 from shadowstream.lane import Lane
@@ -197,10 +197,8 @@ class Sieve:
         """Deliver a copy; until it is there the original is not settled."""
         topic = self._topics.get(record.source)
         name = record.source if topic is None else topic.name
-        origin = origin_labels(cast("RawMessage", record), self._scribe.group)
-        labels = [*origin, (REASON, reason.encode()), (CLIENT, self._scribe.client.encode())]
         own = record.headers() if reason != UNREADABLE.reason else []
-        headers = told(own, self._scribe.mark, labels)
+        headers = copied(cast("RawMessage", record), own, self._scribe, [(REASON, reason.encode())])
         await self._send(Aside(side_topics(name, self.lane)[kind], record, headers, internal=topic is None))
 
     def _gate(self, topic: TopicSettings, command: str) -> Gate:

@@ -31,7 +31,7 @@ from shadowstream.integrations.gatehouse.clients import delivered, record_of, se
 from shadowstream.integrations.gatehouse.lenient import tolerate_header_names
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
-from shadowstream.kafka.producer import rerouted
+from shadowstream.kafka.producer import not_for_normal, rerouted
 from shadowstream.lane import Lane, entered, mark_here
 
 if TYPE_CHECKING:
@@ -135,12 +135,14 @@ class LaneProducer:
         """aiokafka's own producer; starting and stopping it is its owner's."""
         self._writer = MarkWriter.of(settings.mark)
         self._rerouted = rerouted(settings)
+        self._shadows = frozenset(self._rerouted.values())
 
     async def send(self, topic: str, value: Any = None, key: Any = None, **more: Any) -> Any:
         """Queue one message, as aiokafka does; returns its future.
 
         Raises:
-            MarkError: the headers carry a mark that is not the one of the work at hand.
+            MarkError: the headers carry a mark that is not the one of the work at hand, or the topic is shadow's alone
+                and that is normal.
         """
         return await self.raw.send(self._place(topic), value, key, **self._stamped(more))
 
@@ -148,12 +150,17 @@ class LaneProducer:
         """Send one message, as aiokafka does; returns where it is.
 
         Raises:
-            MarkError: the headers carry a mark that is not the one of the work at hand.
+            MarkError: the headers carry a mark that is not the one of the work at hand, or the topic is shadow's alone
+                and that is normal.
         """
         return await self.raw.send_and_wait(self._place(topic), value, key, **self._stamped(more))
 
     def _place(self, topic: str) -> str:
-        return topic if mark_here() is None else self._rerouted.get(topic, topic)
+        if mark_here() is not None:
+            return self._rerouted.get(topic, topic)
+        if topic in self._shadows:
+            raise not_for_normal(topic)
+        return topic
 
     def _stamped(self, more: dict[str, Any]) -> dict[str, Any]:
         return {**more, "headers": stamped(self._writer, more.get("headers"))}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     Headers = list[tuple[str, str | bytes | None]] | dict[str, str | bytes | None]
     OnDelivery = Callable[[KafkaError | None, RawMessage], None]
 
-__all__ = ["Producer", "rerouted"]
+__all__ = ["Producer", "not_for_normal", "rerouted"]
 
 log = logger_of("producer")
 
@@ -111,7 +111,7 @@ class Producer:
             mark, pairs = self._agreed(mark, headers)
         if mark is None:
             if topic in self._shadows:
-                raise _not_for_normal(topic)
+                raise not_for_normal(topic)
             client = self._normal
             if client is None:
                 client = self._client(Lane.NORMAL)
@@ -258,7 +258,8 @@ class Producer:
         )
 
 
-def _not_for_normal(topic: str) -> MarkError:
+def not_for_normal(topic: str) -> MarkError:
+    """Return the error of normal work that produces to a topic of shadow's own."""
     return MarkError(
         f"topic {topic!r} is shadow's and the work at hand is normal; produce to {topic.removeprefix('shadow.')!r},"
         " shadow work goes there by itself"

@@ -66,6 +66,8 @@ def test_what_is_sent_carries_the_lane(rig: Rig) -> None:
                 await (await producer.send(topic, b"n", b"key"))
             with pytest.raises(MarkError, match="at hand is normal"):
                 await producer.send(same, b"x", headers=[("x-shadow", b"1;run=a")])
+            with pytest.raises(MarkError, match="is shadow's and the work at hand is normal"):
+                await producer.send(f"shadow.{moved}", b"x")
 
     asyncio.run(send())
     found = {text_of(each): headers_of(each) for each in rig.read(same)}

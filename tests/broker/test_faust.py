@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+from confluent_kafka import Producer
 
 import shadowstream as ss
 from shadowstream.headers import MarkReader
@@ -60,6 +61,14 @@ async def first(stream):
             raise LookupError(value)
 """
 
+COUNTING_ALL = """
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        note(value)
+        note(str(app.monitor.messages_received_total), "received")
+"""
+
 TIMER = """
 out = raw("{out}")
 
@@ -94,6 +103,37 @@ def test_an_agent_is_in_the_lane_of_each_message(rig: Rig) -> None:
         eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
     runs = {each.value: each.run for each in service.noted()}
     assert runs == {f"n{number}": None for number in range(5)} | {f"s{n}": f"run-{n % 2}" for n in range(5)}
+
+
+def test_faust_hardly_hears_of_the_other_lanes_messages(rig: Rig) -> None:
+    topic = rig.topic()
+    rig.send_both(topic, "first")
+    rig.send(topic, range(1000), MARKED)
+    rig.send(topic, ["last"])
+    with FaustService(rig, COUNTING_ALL.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: service.values(Lane.NORMAL) == ["first", "last"], "normal handles its own")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
+    assert len(service.values(Lane.SHADOW)) == 1001
+    assert int(service.values(Lane.NORMAL, "received")[-1]) < 1003 / 20
+
+
+def test_gaps_in_the_log_are_passed_over_in_both_lanes(rig: Rig) -> None:
+    topic = rig.topic()
+    producer = Producer({"bootstrap.servers": rig.bootstrap, "transactional.id": rig.group})
+    producer.init_transactions(10)
+    expected: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+    for number in range(12):
+        # Each transaction ends in a marker, which has an offset and is no message.
+        producer.begin_transaction()
+        for lane in ([Lane.NORMAL], [Lane.SHADOW], list(Lane))[number % 3]:
+            producer.produce(topic, str(number), headers=MARKED if lane is Lane.SHADOW else [])
+            expected[lane].append(str(number))
+        producer.commit_transaction(10)
+    rig.send_both(topic, "last")
+    with FaustService(rig, AGENT.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
+    for lane in Lane:
+        assert service.values(lane) == [*expected[lane], "last"]
 
 
 def test_what_an_agent_sends_carries_its_lane(rig: Rig) -> None:

@@ -811,3 +811,23 @@ def test_a_reader_and_a_writer_go_by_each_rule() -> None:
     assert reader.read([("own", value.replace(b"hop=1", b"hop=4"))], 1000.0).reason == "too_many_hops"
     with pytest.raises(MarkError):
         writer.onward(Mark(run="a", hop=3), 1000.0)
+
+
+def test_a_mark_is_looked_for_in_as_many_headers_as_are_read() -> None:
+    reader = MarkReader()
+    others = [("a", b"1")] * 127
+    assert reader.marked([*others, ("x-shadow", b"1")])
+    assert not reader.marked([*others, ("a", b"1"), ("x-shadow", b"1")])
+    assert not reader.marked(None)
+
+
+def test_once_the_keys_have_turned_everything_is_verified_anew() -> None:
+    keyring = Keyring([("k1", SECRET)])
+    reader = MarkReader(keys=keyring, signed=True)
+    old = MarkWriter(keys=keyring).onward(Mark(run=RUN, expires_at=EXP), NOW)
+    assert [reader.read_value(old, NOW).kind for _ in range(2)] == [Kind.SHADOW] * 2
+    keyring.turn([("k2", OLDER)])
+    assert [reader.read_value(old, NOW).reason for _ in range(2)] == ["unknown_key"] * 2
+    new = MarkWriter(keys=keyring).onward(Mark(run=RUN, expires_at=EXP), NOW)
+    assert [reader.read_value(new, NOW).kind for _ in range(2)] == [Kind.SHADOW] * 2
+    assert len(reader._known) == 1

@@ -160,7 +160,7 @@ class KeyedLimit:
         return [key for key in keys if rates.get(key, 0.0) is not None] if rates else keys
 
     def _rate_of(self, key: Key) -> float:
-        own = self._rates.get(key, self._rate_per_s)
+        own = self._rates.get(key)
         return self._rate_per_s if own is None else own
 
     def _checked(self, keys: list[Key], now: float) -> tuple[float, list[Key]]:

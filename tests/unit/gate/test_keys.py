@@ -285,10 +285,11 @@ def test_a_value_with_a_rate_of_its_own_goes_by_it_after_a_change_too() -> None:
         assert limit.enter({"user_id": "free"}, 0.0).admitted
     assert sum(limit.enter({"user_id": "a"}, 0.0).admitted for _ in range(9)) == 4
     assert limit.enter({"user_id": "a"}, 0.0).wait_s == pytest.approx(0.1)
-    limit.adopt(KeysRule(("user_id",), hard_per_s=1.0, burst=2, overrides={"user_id": {"a": 20.0, "free": 5.0}}))
+    limit.adopt(KeysRule(("user_id",), hard_per_s=1.0, burst=3, overrides={"user_id": {"a": 20.0, "free": 5.0}}))
     assert limit.enter({"user_id": "a"}, 0.0).wait_s == pytest.approx(0.05)
-    assert sum(limit.enter({"user_id": "a"}, 60.0).admitted for _ in range(9)) == 2
-    assert sum(limit.enter({"user_id": "free"}, 60.0).admitted for _ in range(9)) == 2
+    assert sum(limit.enter({"user_id": "a"}, 60.0).admitted for _ in range(9)) == 3
+    assert sum(limit.enter({"user_id": "free"}, 60.0).admitted for _ in range(9)) == 3
+    assert sum(limit.enter({"user_id": "other"}, 60.0).admitted for _ in range(9)) == 3
 
 
 def test_each_refusal_for_want_of_room_is_counted() -> None:

@@ -155,7 +155,7 @@ def test_a_change_of_the_rate_changes_the_share_and_keeps_what_is_leased() -> No
     assert [rig.admitted(second) for second in (0.05, 0.1, 10.0)] == [1, 1, 4], "20/s, and a burst of 9 // 2"
     rig.stock.adopt(0.5, 1, 10.0)
     assert rig.stock.check(11.0) == RE_ASK_S, "a quarter of a message a second"
-    assert rig.admitted(14.0) == 1
+    assert rig.admitted(100.0) == 1
     rig.stock.leased(5, 20.0, members=1)
     rig.stock.adopt(0.0, None, 20.0)
     assert rig.admitted(21.0) == 0
@@ -192,3 +192,13 @@ def test_with_two_leases_nothing_more_is_asked_for_until_one_is_used_up() -> Non
     assert rig.admitted(0.0, most=1) == 1
     assert rig.nudges == nudges + 1
     assert rig.stock.again_s(0.0) == 0.0
+
+
+def test_a_lease_that_becomes_good_right_after_the_share_was_used_is_what_is_used() -> None:
+    rig = Rig(rate_per_s=10.0, burst=1)
+    rig.stock.leased(3, 5.0, members=1)
+    rig.stock.go_alone(0.0)
+    assert rig.stock.check(4.9) == 0.0
+    rig.stock.take()
+    assert rig.admitted(5.0) == 3 + 1, "the lease, and what the share has again"
+    assert rig.stock.tokens(5.0) == pytest.approx(0.0)

@@ -37,4 +37,5 @@ def test_several_headers_are_one_list() -> None:
 def test_what_others_have_there_stays_as_it_is() -> None:
     assert mirrored([b"a=1;p , b=%20", b"Xray=\xa0"], "x", "1;run=a/b") == "a=1;p,b=%20,Xray=\xa0,x=1%3Brun%3Da%2Fb"
     assert without([b"x=1"], "x") == ""
+    assert without([b"X,x=1"], "x") == "X"
     assert without([b"\xa0,x=1"], "x") == "\xa0"

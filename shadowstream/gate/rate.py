@@ -217,7 +217,7 @@ def _adopted(
     if rate_per_s is None:
         return None
     if bucket is None:
-        bucket = Bucket(rate_per_s, burst)
-        bucket.use_up(now)
+        # Of a rate of 0 nothing can be taken over: it begins without its burst.
+        bucket = Bucket(0.0)
     bucket.adopt(rate_per_s, burst, now, level)
     return bucket

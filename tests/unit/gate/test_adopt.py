@@ -342,8 +342,13 @@ def test_a_limit_that_is_shared_from_now_on_is_told_and_its_soft_rate_is_a_share
     limit.take(ticket := Ticket())
     assert not ticket.soft
     assert limit.check(5.0) == pytest.approx(1 / soft_per_s), "it waits for the soft rate, and not for the hard one"
-    limit.adopt(RateRule(soft_per_s=40.0, burst=1, fleet=True), shared, 6.0)
-    assert shared.adopted[1:] == [(0.0, 1, 6.0)]
+    limit.adopt(RateRule(soft_per_s=40.0, burst=7, fleet=True), shared, 6.0)
+    assert shared.adopted[1:] == [(0.0, 7, 6.0)]
+    tickets = [Ticket() for _ in range(9)]
+    for ticket in tickets:
+        assert limit.check(60.0) == 0.0
+        limit.take(ticket)
+    assert sum(not ticket.soft for ticket in tickets) == max(7 // members, 1)
 
 
 def test_a_part_of_the_rates_stays_one_when_they_change() -> None:
@@ -372,3 +377,5 @@ def test_a_breaker_where_there_was_none_is_one(gates: MakeGates, ear: Ear) -> No
         gate.leave(gate.enter(0.0), FAILED, 0.0)
     assert gate.enter(0.0).by == "breaker"
     assert [(each.lane, each.command, each.after) for each in ear.heard] == [(Lane.SHADOW, "claim", "open")]
+    made.circuit("claim").close()
+    assert gate.enter(0.0).admitted

@@ -16,7 +16,7 @@ from shadowstream.events import Listeners, Outcome, Transition
 from shadowstream.gate import Ticket
 from shadowstream.gate.breaker import Breaker
 from shadowstream.gate.breaker.blame import Blame
-from shadowstream.gate.breaker.windows import FAILED, SLOTS, SLOW, CountWindow, TimeWindow
+from shadowstream.gate.breaker.windows import FAILED, SLOTS, SLOW, CountWindow, TimeWindow, window_of
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -281,3 +281,29 @@ def test_a_call_is_slow_by_its_own_time_and_a_slow_failure_is_both(gates: MakeGa
         other.leave(other.enter(0.0), Outcome.FAILED, 2.0)
         other.leave(other.enter(0.0), Outcome.HANDLED, 0.0)
     assert transitions(ear)[1:] == [("open", "failure_rate")]
+
+
+def test_a_window_of_one_call_forgets_it_with_the_next() -> None:
+    window = window_of(BreakerRule(window=1))
+    window.record(FAILED, 0.0)
+    window.record(0, 0.0)
+    assert (window.calls, window.failures) == (1, 0)
+
+
+def test_the_least_calls_of_a_window_of_time_may_be_more_than_one_of_calls_would_hold(gates: MakeGates) -> None:
+    rule = BreakerRule(failure_rate=0.5, window=2, window_s=10.0, min_calls=5)
+    gate = gates(breakers={"claim": rule}).gate("claim")
+    opened = []
+    for _ in range(5):
+        gate.leave(gate.enter(0.0), Outcome.FAILED, 0.0)
+        opened.append(not gate.enter(0.0).admitted)
+    assert opened == [False] * 4 + [True]
+
+
+def test_after_a_lost_trial_it_says_how_long_it_is_open_again() -> None:
+    rule = replace(RULE, min_calls=1, open_for_s=0.25, half_open_timeout_s=5.0)
+    breaker = Breaker(Lane.SHADOW, "claim", rule, Listeners(), Lock())
+    breaker.leave(Ticket(), Outcome.FAILED, 100.0)
+    assert breaker.check(100.25) == 0.0
+    breaker.take(Ticket(entered_at=100.25))
+    assert breaker.check(105.25) == pytest.approx(0.25)

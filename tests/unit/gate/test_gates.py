@@ -12,11 +12,13 @@ from shadowstream.config.model import BreakerRule, KeysRule, RateRule
 from shadowstream.errors import SetupError
 from shadowstream.events import GateLevel, Listeners, Outcome, Transition
 from shadowstream.gate import Gates, OpenGate, Verdict
-from shadowstream.gate.fleet import RunGate, Stock
-from shadowstream.lane import Lane
+from shadowstream.gate.fleet import RunGate, Runs, Stock
+from shadowstream.lane import Lane, Mark, entered
 from tests.lanes import lane_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from tests.unit.gate.conftest import Ear, Hammer, MakeGates, Waits
 
 RATE = RateRule(hard_per_s=10.0, burst=4)
@@ -121,7 +123,7 @@ class Heard:
 
     def __init__(self, lane: Lane, fleet: FleetSettings, *, lay_over: object, armed: object) -> None:
         self.lane, self.fleet, self.lay_over, self.armed = lane, fleet, lay_over, armed
-        self.runs, self.trips, self.ended = object(), self, False
+        self.runs, self.trips, self.ended = Runs(), self, False
         self.joined: dict[str, object] = {}
         Heard.made.append(self)
 
@@ -167,8 +169,14 @@ def test_a_lane_has_one_clerk_which_it_makes_when_something_is_shared(gates: Mak
     assert isinstance(made.gate("own"), RunGate)
     (clerk,) = clerks
     assert (clerk.lane, clerk.fleet, clerk.lay_over, clerk.armed) == (Lane.SHADOW, FLEET, lay_over, None)
-    assert isinstance(made._of("claim").rate._shared, Stock)
+    assert made._of("claim").rate._shared.command == "claim"
     assert made._of("own").rate._shared is None
+    made.adopt(
+        lane_of(fleet=FLEET, rates={"claim": RateRule(hard_per_s=9.0), "own": RateRule(hard_per_s=9.0, fleet=True)}),
+        0.0,
+    )
+    assert made._of("claim").rate._shared is None
+    assert made._of("own").rate._shared.command == "own"
     made.hear(other := object())  # type: ignore[arg-type]
     assert clerk.lay_over is other
     made.close()
@@ -179,8 +187,11 @@ def test_a_lane_has_one_clerk_which_it_makes_when_something_is_shared(gates: Mak
 def test_a_breaker_opens_with_those_of_the_others_as_long_as_its_rule_says_so(
     gates: MakeGates, clerks: list[Heard]
 ) -> None:
-    made = gates(fleet=FLEET, breakers={"claim": OF_ALL})
+    fleet = replace(FLEET, lease=False)
+    made = gates(fleet=fleet, breakers={"claim": OF_ALL, "none": None})
     made.gate("claim")
+    made.gate("none")
+    assert clerks[0].fleet == fleet
     breaker = made._of("claim").breaker
     assert (clerks[0].joined, breaker.say) == ({"claim": breaker.open_for}, clerks[0].say)
     made.adopt(lane_of(fleet=FLEET, breakers={"claim": BreakerRule()}), 0.0)
@@ -199,3 +210,26 @@ def test_whoever_arms_a_run_anew_releases_the_guard(clerks: list[Heard]) -> None
     made = Gates(lane_of(fleet=FLEET), Listeners(), guard)  # type: ignore[arg-type]
     made.gate("claim")
     assert clerks[0].armed == guard.release
+
+
+def test_whoever_asks_passes_its_runs_lease_then_its_keys_then_the_commands_gate(
+    gates: MakeGates, clerks: list[Heard]
+) -> None:
+    fields: list[object] = []
+
+    def finder(names: Iterable[str]) -> Callable[[object], dict[str, object]]:
+        fields.append(names)
+        return lambda _: {"user_id": 1}
+
+    keys = KeysRule(("user_id",), hard_per_s=1.0, burst=2)
+    made = gates(fleet=FLEET, key_limits={"claim": keys}, rates={"claim": RateRule(hard_per_s=1.0, burst=1)})
+    gate = made.gate("claim", Verdict.PARK, finder)
+    assert fields == [("user_id",)]
+    clerks[0].runs.heard({"a": 60.0}, 0.0)
+    with entered(Mark(run="b")):
+        refused = gate.enter(0.0)
+    assert (refused.verdict, refused.by) == (Verdict.PARK, "run")
+    with entered(Mark(run="a")):
+        tickets = [gate.enter(now) for now in (0.0, 0.0, 1.0, 1.5, 2.9)]
+    assert [each.by for each in tickets] == ["", "rate", "", "rate", ""]
+    assert made.gate("claim", Verdict.PARK)._gate is gate._gate._gate, "without a finder there is no limit by keys"

@@ -317,12 +317,13 @@ class Elsewhere:
     def __init__(self, members: int) -> None:
         self.members = members
         self.adopted: list[tuple[float, int | None, float]] = []
+        self.taken = 0
 
     def check(self, now: float) -> float:
         return 0.0
 
     def take(self) -> None:
-        pass
+        self.taken += 1
 
     def tokens(self, now: float) -> float:
         return 0.0
@@ -349,6 +350,7 @@ def test_a_limit_that_is_shared_from_now_on_is_told_and_its_soft_rate_is_a_share
         assert limit.check(60.0) == 0.0
         limit.take(ticket)
     assert sum(not ticket.soft for ticket in tickets) == max(7 // members, 1)
+    assert shared.taken == 1 + 9
 
 
 def test_a_part_of_the_rates_stays_one_when_they_change() -> None:

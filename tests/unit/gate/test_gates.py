@@ -233,3 +233,19 @@ def test_whoever_asks_passes_its_runs_lease_then_its_keys_then_the_commands_gate
         tickets = [gate.enter(now) for now in (0.0, 0.0, 1.0, 1.5, 2.9)]
     assert [each.by for each in tickets] == ["", "rate", "", "rate", ""]
     assert made.gate("claim", Verdict.PARK)._gate is gate._gate._gate, "without a finder there is no limit by keys"
+
+
+def test_the_guard_leaves_of_a_shared_rate_this_processs_part(clerks: list[Heard]) -> None:
+    class Calm:
+        ticks, level = 0, 1.0
+        normal: ClassVar[dict[str, float]] = {}
+
+        def release(self) -> None: ...
+
+    rates = {"claim": RateRule(hard_per_s=9.0, fleet=True)}
+    made = Gates(lane_of(fleet=FLEET, rates=rates), Listeners(), Calm())  # type: ignore[arg-type]
+    made.gate("claim")
+    stages = made._of("claim")
+    assert stages.share._shared is stages.rate._shared
+    stages.rate._shared.members = 3
+    assert stages.share._own() == (3.0, 1)

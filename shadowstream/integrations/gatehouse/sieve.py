@@ -135,7 +135,7 @@ class Sieve:
     def steps_over(self, source: str, headers: Headers | None) -> bool:
         """Tell whether `passed` would step over a message without a word: it is plainly the other lane's."""
         kinds = self._foreign.get(source)
-        return kinds is not None and self._read(headers).kind in kinds
+        return self._read(headers).kind in kinds if kinds else False
 
     async def passed(self, record: Record, *, internal: bool = False) -> Passage | None:
         """Return a message that may go on, once it may; None when it is not the framework's to handle.

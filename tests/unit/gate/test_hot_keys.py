@@ -12,6 +12,7 @@ from shadowstream.config.model import KeysRule
 from shadowstream.events import HotKeys as Told
 from shadowstream.gate import KeyedLimit
 from shadowstream.gate.keys.hot import COUNTERS, HotKeys
+from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
     from tests.unit.gate.conftest import MakeGates
@@ -73,3 +74,12 @@ def test_a_new_key_takes_over_the_lowest_counter_once_all_are_taken() -> None:
     assert hot.taken() == [(("user", "new"), COUNTERS + 2)], "the lowest had 1"
     hot.count([("user", "a"), ("user", "b")])
     assert hot.taken() == [(("user", "a"), 1)]
+
+
+def test_what_is_told_names_its_lane_and_its_command(gates: MakeGates) -> None:
+    made = gates(key_limits={"claim": KeysRule(("user",), hard_per_s=1.0, burst=1, hot_keys=1)})
+    limit = made.keyed("claim")
+    assert limit is not None
+    for _ in range(2):
+        limit.enter({"user": "a"}, 0.0)
+    assert made.levels(0.0) == [Told(Lane.SHADOW, "claim", (("user", "a", 2),))]

@@ -53,7 +53,7 @@ chaos: $(STAMP) ## Break a three-broker cluster and its workers by plan, ten see
 fuzz: $(STAMP) ## Read ten million header lists and marks twice, by ours and by a second reader (minutes)
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-mutants: $(STAMP) ## Change what decides in some thousand places; the unit tests must see nine in ten (an hour)
+mutants: $(STAMP) ## Change what decides in some thousand places; the unit tests must see nine in ten (half an hour)
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 clean: ## Remove the virtual environment

@@ -320,6 +320,14 @@ class Rig:
 
 
 @pytest.fixture
+def guarded_rig(guarded_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Rig]:
+    """One test's place on a broker that asks who may do what."""
+    mine = Rig(guarded_kafka, unique, tmp_path)
+    yield mine
+    mine.close()
+
+
+@pytest.fixture
 def rig(kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Rig]:
     """One test's place on the shared broker."""
     mine = Rig(kafka, unique, tmp_path)

@@ -17,11 +17,10 @@ from shadowstream.lane import Lane
 from tests.broker.rig import KEY_VARIABLE, SECRET, SIGNED, Rig, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import shadowstream as ss
-    from containers.kafka import KafkaContainer
     from containers.redis import RedisContainer
 
 pytest_plugins = ["tests.broker.rig"]
@@ -150,10 +149,8 @@ def test_a_clock_that_is_off_by_half_of_what_marks_bear_is_said(ahead_s: float, 
     assert ("ahead of" if ahead_s > 0 else "behind") in found.told
 
 
-def test_what_this_service_may_not_do_is_said(
-    guarded_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path
-) -> None:
-    rig = Rig(guarded_kafka, unique, tmp_path)
+def test_what_this_service_may_not_do_is_said(guarded_rig: Rig) -> None:
+    rig = guarded_rig
     topic = rig.topic()
     settings = rig.settings({topic: {}})
     assert failures(settings) == []
@@ -165,4 +162,3 @@ def test_what_this_service_may_not_do_is_said(
         f"topic {topic}: this service may not READ {topic}",
         f"topic {topic}: this service may not WRITE {topic}.quarantine",
     ]
-    rig.close()

@@ -5,26 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import pytest
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from shadowstream.lane import Lane
 from tests.broker.rig import MARKED, Rig, eventually, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from containers.kafka import KafkaContainer
+    import pytest
 
 pytest_plugins = ["tests.broker.rig"]
-
-
-@pytest.fixture
-def guarded_rig(guarded_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path) -> Iterator[Rig]:
-    mine = Rig(guarded_kafka, unique, tmp_path)
-    yield mine
-    mine.close()
 
 
 def test_a_shadow_lane_whose_group_is_forbidden_stops_and_says_so_and_normal_goes_on(

@@ -1,6 +1,6 @@
 """``make mutants``: what decides is changed in one place after another, and the unit tests must fail each time.
 
-    python -m tests.mutants                 # an hour; goes on where it was interrupted
+    python -m tests.mutants                 # half an hour; goes on where it was interrupted
     python -m tests.mutants --told          # only tell what was found before
 
 What is changed, and by which tests it must be seen, is in pyproject.toml (``tool.mutmut``). The exit code is 1 when

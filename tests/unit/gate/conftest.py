@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from sys import getswitchinterval, setswitchinterval
 from threading import Barrier, Lock, Thread
 from typing import TYPE_CHECKING
@@ -30,6 +31,42 @@ class Ear:
 
     def on(self, event: Event) -> None:
         self.heard.append(event)
+
+
+@dataclass
+class Held:
+    """A guard whose level is held by the test."""
+
+    level: float = 1.0
+    ticks: int = 0
+    normal: dict[str, float] = field(default_factory=dict)
+
+    def hold(self, level: float, passed: int = 1, **normal: float) -> None:
+        self.level, self.normal, self.ticks = level, normal, self.ticks + passed
+
+    def release(self) -> None:
+        """Be released, which changes nothing here."""
+
+
+class Elsewhere:
+    """A hard limit that is kept elsewhere, by so many."""
+
+    def __init__(self, members: int) -> None:
+        self.members = members
+        self.adopted: list[tuple[float, int | None, float]] = []
+        self.taken = 0
+
+    def check(self, now: float) -> float:
+        return 0.0
+
+    def take(self) -> None:
+        self.taken += 1
+
+    def tokens(self, now: float) -> float:
+        return 0.0
+
+    def adopt(self, rate_per_s: float, burst: int | None, now: float) -> None:
+        self.adopted.append((rate_per_s, burst, now))
 
 
 @pytest.fixture

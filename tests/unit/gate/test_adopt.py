@@ -14,6 +14,7 @@ from shadowstream.gate import Bucket, Chain, KeyedLimit, OpenGate, RateLimit, Ti
 from shadowstream.gate.fleet import Stock
 from shadowstream.lane import Lane
 from tests.lanes import lane_of
+from tests.unit.gate.conftest import Elsewhere
 
 if TYPE_CHECKING:
     from shadowstream.gate import Gate, Gates
@@ -309,27 +310,6 @@ def test_rules_that_change_while_others_decide_leave_nobody_inside(gates: MakeGa
     hammer(work)
     (level,) = made.levels(0.0)
     assert level.in_flight == 0  # type: ignore[union-attr]
-
-
-class Elsewhere:
-    """A hard limit that is kept elsewhere, by so many."""
-
-    def __init__(self, members: int) -> None:
-        self.members = members
-        self.adopted: list[tuple[float, int | None, float]] = []
-        self.taken = 0
-
-    def check(self, now: float) -> float:
-        return 0.0
-
-    def take(self) -> None:
-        self.taken += 1
-
-    def tokens(self, now: float) -> float:
-        return 0.0
-
-    def adopt(self, rate_per_s: float, burst: int | None, now: float) -> None:
-        self.adopted.append((rate_per_s, burst, now))
 
 
 @pytest.mark.parametrize(("members", "soft_per_s"), [(1, 40.0), (4, 10.0)])

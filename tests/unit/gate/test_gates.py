@@ -15,6 +15,7 @@ from shadowstream.gate import Gates, OpenGate, Verdict
 from shadowstream.gate.fleet import RunGate, Runs, Stock
 from shadowstream.lane import Lane, Mark, entered
 from tests.lanes import lane_of
+from tests.unit.gate.conftest import Held
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -201,12 +202,7 @@ def test_a_breaker_opens_with_those_of_the_others_as_long_as_its_rule_says_so(
 
 
 def test_whoever_arms_a_run_anew_releases_the_guard(clerks: list[Heard]) -> None:
-    class Latched:
-        ticks, level = 0, 0.0
-
-        def release(self) -> None: ...
-
-    guard = Latched()
+    guard = Held()
     made = Gates(lane_of(fleet=FLEET), Listeners(), guard)  # type: ignore[arg-type]
     made.gate("claim")
     assert clerks[0].armed == guard.release
@@ -236,14 +232,8 @@ def test_whoever_asks_passes_its_runs_lease_then_its_keys_then_the_commands_gate
 
 
 def test_the_guard_leaves_of_a_shared_rate_this_processs_part(clerks: list[Heard]) -> None:
-    class Calm:
-        ticks, level = 0, 1.0
-        normal: ClassVar[dict[str, float]] = {}
-
-        def release(self) -> None: ...
-
     rates = {"claim": RateRule(hard_per_s=9.0, fleet=True)}
-    made = Gates(lane_of(fleet=FLEET, rates=rates), Listeners(), Calm())  # type: ignore[arg-type]
+    made = Gates(lane_of(fleet=FLEET, rates=rates), Listeners(), Held())  # type: ignore[arg-type]
     made.gate("claim")
     stages = made._of("claim")
     assert stages.share._shared is stages.rate._shared

@@ -20,6 +20,7 @@ from shadowstream.gate.guard import Board, Guard, Level, Pulse, Share, Vitals
 from shadowstream.gate.guard.level import CUT_AT, FRESH_S, LEAST, SETTLE_S, START, TRIPS, TRIPS_WITHIN_S
 from shadowstream.lane import Lane
 from tests.lanes import lane_of
+from tests.unit.gate.conftest import Held
 from tests.waiting import until
 
 if TYPE_CHECKING:
@@ -360,18 +361,6 @@ def test_trips_count_that_lie_within_a_minute_the_first_and_the_last_too() -> No
 
 
 # What it leaves
-
-
-@dataclass
-class Held:
-    """A guard whose level is held by the test."""
-
-    level: float = 1.0
-    ticks: int = 0
-    normal: dict[str, float] = field(default_factory=dict)
-
-    def hold(self, level: float, **normal: float) -> None:
-        self.level, self.normal, self.ticks = level, normal, self.ticks + 1
 
 
 def admitted(gates: Gates, begin: float, seconds: float, every_s: float = 0.001) -> int:

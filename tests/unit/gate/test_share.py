@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import pytest
 
 from shadowstream.config.model import RateRule
@@ -11,25 +9,7 @@ from shadowstream.gate import Ticket
 from shadowstream.gate.cap import Cap
 from shadowstream.gate.guard import Share
 from shadowstream.gate.guard.share import BURST_S, GROWS, SEEN_S, SEEN_TICKS
-
-
-@dataclass
-class Held:
-    """A guard whose level is held by the test."""
-
-    level: float
-    ticks: int = 0
-    normal: dict[str, float] = field(default_factory=dict)
-
-    def hold(self, level: float, ticks: int = 1) -> None:
-        self.level, self.ticks = level, self.ticks + ticks
-
-
-class Elsewhere:
-    """A limit that so many share."""
-
-    def __init__(self, members: int) -> None:
-        self.members = members
+from tests.unit.gate.conftest import Elsewhere, Held
 
 
 class Rig:
@@ -46,9 +26,9 @@ class Rig:
             self.share.take(Ticket())
             self.cap.in_flight += 1
 
-    def looked(self, level: float, now: float, ticks: int = 1) -> tuple[float, int, int]:
+    def looked(self, level: float, now: float, ticks: int = 1, **normal: float) -> tuple[float, int, int]:
         """Hold another level, and return the rate and the calls at once that are multiplied by it, and those left."""
-        self.guard.hold(level, ticks)
+        self.guard.hold(level, ticks, **normal)
         self.share.check(now)
         return self.share._base_per_s, self.share._base_at_once, self.share._at_once
 
@@ -148,7 +128,7 @@ def test_a_rate_is_spread_out() -> None:
 
 def test_a_process_goes_by_its_part_of_a_rate_that_others_share() -> None:
     rig = Rig(0.5)
-    rig.share.adopt(RateRule(hard_per_s=1000.0), 100, Elsewhere(4))  # type: ignore[arg-type]
+    rig.share.adopt(RateRule(hard_per_s=1000.0), 100, Elsewhere(4))
     assert rig.looked(0.5, 0.0)[0] == 250.0
 
 
@@ -170,9 +150,7 @@ def test_of_a_joint_rate_is_left_what_normal_does_not_take() -> None:
     rig.guard.normal = {"other": 70.0}
     rig.share.check(0.0)
     assert (rig.share._joint._rate_per_s, rig.share._joint.burst) == (100.0, 2)
-    rig.guard.normal = {"claim": 70.0}
-    rig.looked(1.0, 1.0)
+    rig.looked(1.0, 1.0, claim=70.0)
     assert (rig.share._joint._rate_per_s, rig.share._joint.burst) == (30.0, 1)
-    rig.guard.normal = {"claim": 170.0}
-    rig.looked(1.0, 2.0)
+    rig.looked(1.0, 2.0, claim=170.0)
     assert rig.share.check(60.0) > 0.0

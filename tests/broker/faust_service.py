@@ -26,7 +26,8 @@ from shadowstream.integrations.faust import lane_app
 
 settings = ss.load("faust.yaml")
 app = lane_app(settings, store="memory://", web_enabled=False, topic_partitions=1, broker_max_poll_interval=30.0,
-               consumer_auto_offset_reset="earliest", stream_wait_empty=False, broker_commit_interval=0.1)
+               consumer_auto_offset_reset="earliest", stream_wait_empty=False, broker_commit_interval=0.1,
+               broker_session_timeout=6.0, broker_heartbeat_interval=1.0)
 
 
 def raw(name):
@@ -73,6 +74,11 @@ class FaustService:
         environment = surroundings() | {"SHADOWSTREAM_LANE": lane.value}
         with (self._folder / f"{lane}.log").open("ab") as log:
             self._processes[lane] = subprocess.Popen(command, cwd=self._folder, env=environment, stderr=log, stdout=log)
+
+    def kill(self, lane: Lane) -> None:
+        """Let one lane's process die at once."""
+        self._processes[lane].kill()
+        self._processes[lane].wait(DEADLINE_S)
 
     def __enter__(self) -> Self:
         for lane in Lane:

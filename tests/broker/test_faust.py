@@ -61,6 +61,16 @@ async def first(stream):
             raise LookupError(value)
 """
 
+HELD = """
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        note(value, "begun")
+        while value == b"held" and os.path.exists("held"):
+            await asyncio.sleep(0.01)
+        note(value)
+"""
+
 COUNTING_ALL = """
 @app.agent(raw("{topic}"))
 async def first(stream):
@@ -199,6 +209,27 @@ def test_a_shadow_message_that_waits_at_its_gate_is_not_acknowledged(rig: Rig) -
         eventually(lambda: both(service, ["n0"], ["s0"]), "one is admitted")
         eventually(lambda: rig.caught_up(Lane.NORMAL, topic), "normal is done")
         eventually(lambda: rig.committed(rig.group_of(Lane.SHADOW), topic) == {0: 1}, "shadow stands before the other")
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_message_that_was_at_work_when_its_process_died_is_handled_again(rig: Rig, before: int) -> None:
+    topic = rig.topic(partitions=2)
+    held = rig.folder / "held"
+    held.touch()
+    rig.send(topic, range(before), MARKED, partition=0)
+    with FaustService(rig, HELD.format(topic=topic), {topic: {}}) as service:
+        eventually(lambda: len(service.values(Lane.SHADOW)) == before, "what comes before is handled")
+        rig.send(topic, ["held"], MARKED, partition=0)
+        eventually(lambda: "held" in service.values(Lane.SHADOW, "begun"), "shadow is at it")
+        for partition in range(2):
+            rig.send(topic, ["n0", "n1"], partition=partition)
+        shadow = rig.group_of(Lane.SHADOW)
+        eventually(lambda: rig.committed(shadow, topic).get(1, 0) > 0, "what is stepped over is committed elsewhere")
+        assert rig.committed(shadow, topic).get(0, 0) <= before
+        service.kill(Lane.SHADOW)
+        held.unlink()
+        service.start(Lane.SHADOW)
+        eventually(lambda: "held" in service.values(Lane.SHADOW), "it is handled after all")
 
 
 def test_an_agent_that_fails_opens_its_own_lanes_breaker(rig: Rig) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 APP = """
 @worker.handles("{topic}")
 def handler(message):
+    note(message, "begun")
     while os.path.exists("held"):
         time.sleep(0.02)
     if message.value() == b"bad":
@@ -43,16 +44,23 @@ def rig(own_kafka: KafkaContainer, unique: Callable[[str], str], tmp_path: Path)
     return Rig(own_kafka, unique, tmp_path)
 
 
+def begun(service: Service, lane: Lane) -> set[str]:
+    return {entry.value for entry in service.journal(lane, "begun")}
+
+
 def test_brokers_that_are_away_for_longer_than_every_timeout_cost_no_message_and_no_lane(rig: Rig) -> None:
     topic = rig.topic()
     rig.begin(topic)
     held = rig.folder / "held"
-    with Service(rig, APP.format(topic=topic), {topic: {}}, kafka=SHORT) as service:
+    at_once = {"order": "none", "concurrency": 32}
+    with Service(rig, APP.format(topic=topic), {topic: at_once}, kafka=SHORT) as service:
         first, then, last = ([f"{name} {n}" for n in range(20)] for name in ("first", "then", "last"))
         rig.send_both(topic, *first)
         eventually(lambda: rig.both_caught_up(topic), "both lanes at work")
         held.touch()
         rig.send_both(topic, *then, "bad")
+        read = {*first, *then, "bad"}
+        eventually(lambda: all(begun(service, lane) == read for lane in Lane), "all of it is read before they are gone")
         lanes = {lane: service.pid(lane) for lane in Lane}
         rig.kafka.kill()
         held.unlink()

@@ -13,6 +13,7 @@ from tests.broker.rig import DEADLINE_S
 from tests.broker.service import surroundings
 
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
@@ -75,10 +76,18 @@ class FaustService:
         with (self._folder / f"{lane}.log").open("ab") as log:
             self._processes[lane] = subprocess.Popen(command, cwd=self._folder, env=environment, stderr=log, stdout=log)
 
-    def kill(self, lane: Lane) -> None:
-        """Let one lane's process die at once."""
-        self._processes[lane].kill()
+    def restart(self, lane: Lane, number: signal.Signals) -> None:
+        """End one lane's process with a signal, then start another one."""
+        self._processes[lane].send_signal(number)
         self._processes[lane].wait(DEADLINE_S)
+        self.start(lane)
+
+    def replace(self, lane: Lane) -> None:
+        """Start another process of one lane beside the one that is there, which then is stopped."""
+        other = self._processes.pop(lane)
+        self.start(lane)
+        other.terminate()
+        other.wait(DEADLINE_S)
 
     def __enter__(self) -> Self:
         for lane in Lane:

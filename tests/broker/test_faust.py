@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import time
+from functools import partial
+from signal import SIGKILL, SIGTERM
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,6 +64,16 @@ async def first(stream):
             raise LookupError(value)
 """
 
+SLOW = """
+import random
+
+@app.agent(raw("{topic}"))
+async def first(stream):
+    async for value in stream:
+        await asyncio.sleep(random.random() * 0.004)
+        note(value)
+"""
+
 HELD = """
 @app.agent(raw("{topic}"))
 async def first(stream):
@@ -96,6 +109,10 @@ async def first(stream):
     async for value in stream:
         note(value)
 """
+
+
+def handled(service: FaustService, lane: Lane, least: int) -> bool:
+    return len(service.values(lane)) >= least
 
 
 def both(service: FaustService, normal: list[str], shadow: list[str]) -> bool:
@@ -226,10 +243,30 @@ def test_a_message_that_was_at_work_when_its_process_died_is_handled_again(rig: 
         shadow = rig.group_of(Lane.SHADOW)
         eventually(lambda: rig.committed(shadow, topic).get(1, 0) > 0, "what is stepped over is committed elsewhere")
         assert rig.committed(shadow, topic).get(0, 0) <= before
-        service.kill(Lane.SHADOW)
         held.unlink()
-        service.start(Lane.SHADOW)
+        service.restart(Lane.SHADOW, SIGKILL)
         eventually(lambda: "held" in service.values(Lane.SHADOW), "it is handled after all")
+
+
+def test_processes_that_die_stop_and_are_replaced_cost_no_message(rig: Rig) -> None:
+    dice, topic = random.Random(1), rig.topic(partitions=4)
+    sent: dict[Lane, list[str]] = {lane: [] for lane in Lane}
+    with FaustService(rig, SLOW.format(topic=topic), {topic: {}}) as service:
+        died, stopped = partial(service.restart, number=SIGKILL), partial(service.restart, number=SIGTERM)
+        for ended in [died, stopped, service.replace] * 3:
+            for number in range(40):
+                # Some of one lane, then some of the other, so that each steps over while it is at work.
+                for lane, headers in ((Lane.SHADOW, MARKED), (Lane.NORMAL, None)):
+                    values = [f"{len(sent[lane]) + each}" for each in range(dice.randrange(1, 9))]
+                    rig.send(topic, values, headers, partition=number % 4)
+                    sent[lane] += values
+            lane = dice.choice(list(Lane))
+            enough = len(service.values(lane)) + dice.randrange(5, 60)
+            eventually(partial(handled, service, lane, enough), "in the midst of the work")
+            ended(lane)
+        for lane in Lane:
+            eventually(lambda lane=lane: {*service.values(lane)} == {*sent[lane]}, f"all of {lane} is handled")
+        eventually(lambda: rig.both_caught_up(topic), "both lanes are done with all of it")
 
 
 def test_an_agent_that_fails_opens_its_own_lanes_breaker(rig: Rig) -> None:

@@ -42,6 +42,7 @@ from shadowstream.integrations.gatehouse.process import lane_of_process
 from shadowstream.integrations.gatehouse.record import Record
 from shadowstream.integrations.gatehouse.sieve import Sieve
 from shadowstream.integrations.gatehouse.stamp import stamped
+from shadowstream.kafka.worker.supervisor import collect_less_often
 from shadowstream.lane import Lane, entered, mark_here
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class _LaneApp(faust.App):
 
     async def on_start(self) -> None:
         self.sieve.start()
+        collect_less_often()
         await super().on_start()
 
     async def on_stop(self) -> None:

@@ -106,7 +106,7 @@ class Sieve:
     ) -> None:
         ours = settings.of(lane)
         self.lane = lane
-        self._kind = Kind.NORMAL if lane is Lane.NORMAL else Kind.SHADOW
+        self._kind = Kind(lane.value)
         self._send, self._commands = send, commands or {}
         self._topics = {topic.source: topic for topic in ours.topics.values()}
         self._foreign = {name: foreign(lane, shared=topic.shared) for name, topic in self._topics.items()}

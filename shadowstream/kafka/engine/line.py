@@ -68,7 +68,7 @@ class Engine:
         self.outlets = outlets
         self.desk = Desk(outlets, binding.clock)
         self.unsettled = self.desk.unsettled if binding.shelf is None else binding.shelf.weight
-        self._mine = Kind.NORMAL if binding.lane is Lane.NORMAL else Kind.SHADOW
+        self._mine = Kind(binding.lane.value)
         self._foreign = foreign(binding.lane, shared=binding.shared)
         self._reader = reader
         self._readings: Readings | Returns = Returns(reader) if binding.returns else Readings(binding, reader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import threading
@@ -17,7 +16,14 @@ from shadowstream.kafka.outlets import retry_topic, side_topics
 from shadowstream.kafka.worker.assembly import Registration, assemble
 from shadowstream.kafka.worker.beginning import seed
 from shadowstream.kafka.worker.live import portions_of, watcher_of
-from shadowstream.kafka.worker.supervisor import Supervisor, adopted_lane, on_signals, pair_of, watch_parent
+from shadowstream.kafka.worker.supervisor import (
+    Supervisor,
+    adopted_lane,
+    collect_less_often,
+    on_signals,
+    pair_of,
+    watch_parent,
+)
 from shadowstream.lane import Lane
 
 if TYPE_CHECKING:
@@ -41,7 +47,6 @@ log = logger_of("worker")
 Decorated = TypeVar("Decorated", bound="Handler")
 Lanes = Literal["both", "normal", "shadow"]
 PREFLIGHT_S = 10.0
-COLLECT_AFTER = 10_000
 SETUP_EXIT, BROKER_EXIT, HUNG_EXIT = 2, 3, 4
 
 
@@ -198,7 +203,7 @@ class Worker:
     def _run_here(self, lane: Lane) -> int:
         """Run one lane in this process, its cursor in the main thread."""
         os.nice(self.settings.of(lane).worker.nice)
-        _collect_less_often()
+        collect_less_often()
         cursor, around = self._assembled(lane)
         watch_parent(cursor.stop)
         answers = iter((cursor.stop, _end_now))
@@ -271,18 +276,6 @@ def _lanes_of(name: str | None) -> list[Lane]:
     if name not in {"both", "normal", "shadow"}:
         raise SetupError(f"lanes={name!r}: use 'both', 'normal' or 'shadow'")
     return list(Lane) if name == "both" else [Lane(name)]
-
-
-def _collect_less_often() -> None:
-    """Let the garbage collector look after 10 000 new objects, not after some hundred.
-
-    Each message is a handful of objects that live for milliseconds and are in no cycle: looking for them costs a lane
-    a sixth of its speed and finds nothing.
-    """
-    gc.freeze()
-    first, *rest = gc.get_threshold()
-    if 0 < first < COLLECT_AFTER:
-        gc.set_threshold(COLLECT_AFTER, *rest)
 
 
 def _end_now() -> None:

@@ -12,6 +12,7 @@ Traps:
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -28,7 +29,7 @@ from shadowstream.lane import Lane
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["LANE_VARIABLE", "Supervisor", "adopted_lane", "on_signals", "pair_of", "watch_parent"]
+__all__ = ["LANE_VARIABLE", "Supervisor", "adopted_lane", "collect_less_often", "on_signals", "pair_of", "watch_parent"]
 
 log = logger_of("supervisor")
 
@@ -38,6 +39,7 @@ SETUP_EXIT = 2
 LOOK_S = 0.1
 MAX_BACKOFF_S = 30.0
 GRACE_S = 5.0
+COLLECT_AFTER = 10_000
 
 
 @dataclass(slots=True)
@@ -165,3 +167,16 @@ def on_signals(call: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def collect_less_often() -> None:
+    """Let the garbage collector look after 10 000 new objects, not after some hundred.
+
+    Each message is a handful of objects that live for milliseconds and are in no cycle: looking for them costs a lane
+    a sixth of its speed and finds nothing. What is there already is left alone for good: one look through Faust and all
+    that it imports stops a lane for 60 to 80 ms.
+    """
+    gc.freeze()
+    first, *rest = gc.get_threshold()
+    if 0 < first < COLLECT_AFTER:
+        gc.set_threshold(COLLECT_AFTER, *rest)

@@ -30,7 +30,7 @@ PLAIN: Final = System("plain", MODULE, has_lanes=False)
 
 def measured(ground: Ground, *, quick: bool) -> tuple[list[Row], dict[str, object]]:
     """Return the rows of the table, and everything measured."""
-    short, repeats = Plan(0, 5.0, 1.5), 1 if quick else 4
+    short, repeats = Plan(0, 5.0, 1.5), 1 if quick else 3
     # So long that one pause of a fifth of a second, as a virtual machine has them, is less than a hundredth of it.
     full = short if quick else Plan(0, 30.0, 2.0)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in LANES}
